@@ -4,7 +4,7 @@ add_library(firn_settings INTERFACE)
 target_compile_features(firn_settings INTERFACE cxx_std_20)
 target_include_directories(firn_settings INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/lib)
 target_compile_options(firn_settings INTERFACE
-  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast -Wcast-qual
+  -Wall -Wextra -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast -Wcast-qual
   -Woverloaded-virtual -fno-omit-frame-pointer -fstack-protector-strong
   $<$<CONFIG:Release,RelWithDebInfo>:-D_FORTIFY_SOURCE=2>)
 if(FIRN_WERROR)
