@@ -9,8 +9,9 @@
 
 namespace firn {
 
-/// Where in a sack a record lies. It stays the record's as long as that lives, also when pages move;
-/// a number used again gets another generation, so an old address finds nothing. Default: null.
+/// Where in a sack a record lies. It stays the record's as long as that lives, also when pages
+/// move; a number used again gets another generation, so an old address finds nothing. Default:
+/// null.
 struct Address {
   std::uint64_t number = 0;  ///< 0 only in the null address
   std::uint32_t generation = 0;

@@ -1,6 +1,7 @@
 // Owned bytes that grow: where keys and records are encoded before they go into a table.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
@@ -43,7 +44,7 @@ class Buffer {
   /// Makes room for `capacity` bytes in all. Errors: no_memory, and nothing has changed.
   [[nodiscard]] Result<void> reserve(std::size_t capacity) noexcept {
     if (capacity <= capacity_) return {};
-    void* grown = std::realloc(data_, capacity);
+    void* grown = capacity > capacity_max ? nullptr : std::realloc(data_, capacity);
     if (grown == nullptr) {
       return fail(ErrorCode::no_memory, "a buffer cannot grow to {} bytes", capacity);
     }
@@ -65,7 +66,7 @@ class Buffer {
   /// changed.
   [[nodiscard]] Result<void> append(Bytes bytes) noexcept {
     if (bytes.empty()) return {};
-    FIRN_TRY_ASSIGN(std::byte* place, extend(bytes.size()));
+    FIRN_TRY_ASSIGN(std::byte * place, extend(bytes.size()));
     std::memcpy(place, bytes.data(), bytes.size());
     return {};
   }
@@ -79,10 +80,14 @@ class Buffer {
   void clear() noexcept { size_ = 0; }
 
  private:
+  // No object is larger than half the address space; a quarter keeps the sums below from
+  // overflowing.
+  static constexpr std::size_t capacity_max = std::numeric_limits<std::size_t>::max() / 4;
+
   // Memory grows by half at least, so that a byte is copied about twice however it is appended.
   Result<void> grow_for(std::size_t count) noexcept {
     constexpr std::size_t capacity_first = 64;
-    if (count > std::numeric_limits<std::size_t>::max() / 4 - size_) {
+    if (count > capacity_max - size_) {
       return fail(ErrorCode::no_memory, "a buffer cannot grow by {} bytes", count);
     }
     const std::size_t needed = size_ + count;

@@ -4,6 +4,7 @@
 //   static Result<void> decode(Bytes, T&);            // strict; any bytes; corrupt if not its own
 //   static constexpr std::string_view id;             // kept in the catalogue, compared at open
 //
+// and, where its records hold references, `static void references(std::vector<std::string>&)`.
 // `Fields`, `OrderedFields` and the single values of codec/fields.hpp are codecs that describe
 // themselves by `schema()` in place of `id`.
 #pragma once
@@ -34,12 +35,12 @@ consteval bool may_keep_order() noexcept {
 
 /// `C` encodes values of `T`.
 template <class C, class T>
-concept RecordCodecFor =
-    (detail::HasSchema<C> || detail::HasCodecId<C>) &&
-    requires(const T& value, T& out, Encoder& encoder, Bytes bytes) {
-      { C::encode(value, encoder) } -> std::same_as<Result<void>>;
-      { C::decode(bytes, out) } -> std::same_as<Result<void>>;
-    };
+concept RecordCodecFor = (detail::HasSchema<C> ||
+                          detail::HasCodecId<C>)&&requires(const T& value, T& out, Encoder& encoder,
+                                                           Bytes bytes) {
+  { C::encode(value, encoder) } -> std::same_as<Result<void>>;
+  { C::decode(bytes, out) } -> std::same_as<Result<void>>;
+};
 
 /// `C` encodes keys of `T` so that their bytes sort as they should. An own codec is believed to;
 /// `Fields` does not.
@@ -52,7 +53,7 @@ template <class C>
   if constexpr (detail::HasSchema<C>) {
     return C::schema();
   } else {
-    return "codec(" + std::string(std::string_view(C::id)) + ")";
+    return detail::joined({"codec(", C::id, ")"});
   }
 }
 

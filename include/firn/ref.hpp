@@ -10,8 +10,8 @@
 
 namespace firn {
 
-/// Points to a pair of a table of `Type`: the table's number and the encoded key. It owns neither and
-/// may dangle; following it then finds nothing. `Type` may be incomplete where a reference is
+/// Points to a pair of a table of `Type`: the table's number and the encoded key. It owns neither
+/// and may dangle; following it then finds nothing. `Type` may be incomplete where a reference is
 /// declared, so a record can point to its own kind.
 ///
 /// Cost: the key is held encoded, in a string. Sack addresses and keys of up to 15 bytes lie inside
@@ -67,7 +67,7 @@ class Ref {
 
 template <class Type>
 struct FieldCodec<Ref<Type>> {
-  static std::string schema() { return "ref(" + std::string(std::string_view(Type::name)) + ")"; }
+  static std::string schema() { return detail::joined({"ref(", Type::name, ")"}); }
   static void references(std::vector<std::string>& out) { out.emplace_back(Type::name); }
   static void encode(Encoder& encoder, const Ref<Type>& value) noexcept {
     encoder.put_varint(value.table());

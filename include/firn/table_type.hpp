@@ -1,5 +1,5 @@
-// Table types: what the pairs of a table are made of. A type of one's own derives from `TableType` or
-// `SackType`, states its name, and overrides what it wants to differ.
+// Table types: what the pairs of a table are made of. A type of one's own derives from `TableType`
+// or `SackType`, states its name, and overrides what it wants to differ.
 #pragma once
 
 #include <algorithm>
@@ -46,7 +46,8 @@ struct BytewiseOrder {
 template <class C>
 concept KeyComparator = requires(Bytes left, Bytes right) {
   { C::id } -> std::convertible_to<std::string_view>;
-  { C::compare(left, right) } noexcept -> std::same_as<std::strong_ordering>;
+  { C::compare(left, right) }
+  noexcept->std::same_as<std::strong_ordering>;
 };
 
 namespace detail {
@@ -69,7 +70,7 @@ template <class R>
 struct SackType : detail::SackTag {
   using Key = Address;
   using Record = R;
-  using KeyCodec = OrderedValue<Address>;
+  using KeyCodec = OrderedSingleField<Address>;
   using Comparator = BytewiseOrder;
   static constexpr TypeVersion version{1, 0};
   static constexpr Hints hints{};
@@ -91,12 +92,13 @@ concept TypeDefinition = requires {
   { Type::name } -> std::convertible_to<std::string_view>;
   { Type::version } -> std::convertible_to<TypeVersion>;
   { Type::hints } -> std::convertible_to<Hints>;
-} && KeyComparator<typename Type::Comparator>;
+}
+&&KeyComparator<typename Type::Comparator>;
 
 template <class Type>
 inline constexpr bool is_sack = std::is_base_of_v<detail::SackTag, Type>;
 
-/// What calls take.
+/// What calls take as key and record.
 template <class Type>
 using KeyOf = typename Type::Key;
 template <class Type>
@@ -115,7 +117,7 @@ struct Owned<Bytes> {
 template <class K>
 struct DefaultKeyCodec {
   static_assert(OrderedField<K>, "this key needs a KeyCodec: its type is no single key field");
-  using Type = OrderedValue<K>;
+  using Type = OrderedSingleField<K>;
 };
 template <>
 struct DefaultKeyCodec<Bytes> {
@@ -124,24 +126,29 @@ struct DefaultKeyCodec<Bytes> {
 template <class R>
 struct DefaultRecordCodec {
   static_assert(Field<R>, "this record needs a RecordCodec: its type is no single field");
-  using Type = Value<R>;
+  using Type = SingleField<R>;
 };
 template <>
 struct DefaultRecordCodec<Bytes> {
   using Type = BytesCodec;
 };
 
+template <class Codec, class T>
+concept DecodesTo = requires(Bytes bytes, T& out) {
+  { Codec::decode(bytes, out) } -> std::same_as<Result<void>>;
+};
+
 template <class Type>
 struct KeyCodecChoice : DefaultKeyCodec<typename Type::Key> {};
 template <class T>
-  requires requires { typename T::KeyCodec; }
+requires requires { typename T::KeyCodec; }
 struct KeyCodecChoice<T> {
   using Type = typename T::KeyCodec;
 };
 template <class Type>
 struct RecordCodecChoice : DefaultRecordCodec<typename Type::Record> {};
 template <class T>
-  requires requires { typename T::RecordCodec; }
+requires requires { typename T::RecordCodec; }
 struct RecordCodecChoice<T> {
   using Type = typename T::RecordCodec;
 };
@@ -163,13 +170,24 @@ using ComparatorOf = typename Type::Comparator;
 template <class Type>
 inline constexpr bool is_bytewise = std::is_same_v<ComparatorOf<Type>, BytewiseOrder>;
 
-/// Appends the encoded key. Errors: no_memory, and what the codec refuses.
+namespace detail {
+template <class Codec, class T>
+Result<void> encode_whole(const T& value, Buffer& out) noexcept {
+  const std::size_t size_before = out.size();
+  Encoder encoder(out);
+  Result<void> encoded = Codec::encode(value, encoder);
+  if (encoded) encoded = encoder.status();
+  if (!encoded) out.truncate(size_before);
+  return encoded;
+}
+}  // namespace detail
+
+/// Appends the encoded key; `out` is as before if that fails. Errors: no_memory, and what the codec
+/// refuses.
 template <class Type>
 [[nodiscard]] Result<void> encode_key(const std::type_identity_t<KeyOf<Type>>& key,
                                       Buffer& out) noexcept {
-  Encoder encoder(out);
-  FIRN_TRY(KeyCodecOf<Type>::encode(key, encoder));
-  return encoder.status();
+  return detail::encode_whole<KeyCodecOf<Type>>(key, out);
 }
 /// Errors: corrupt, and `out` may have been changed in part.
 template <class Type>
@@ -179,9 +197,7 @@ template <class Type>
 template <class Type>
 [[nodiscard]] Result<void> encode_record(const std::type_identity_t<RecordOf<Type>>& record,
                                          Buffer& out) noexcept {
-  Encoder encoder(out);
-  FIRN_TRY(RecordCodecOf<Type>::encode(record, encoder));
-  return encoder.status();
+  return detail::encode_whole<RecordCodecOf<Type>>(record, out);
 }
 template <class Type>
 [[nodiscard]] Result<void> decode_record(Bytes bytes, OwnedRecordOf<Type>& out) noexcept {
@@ -198,7 +214,8 @@ struct TypeDescription {
   std::string key_schema;
   std::string record_schema;
   std::string_view comparator;
-  std::vector<std::string> references;  ///< target types of the record's references, each once, sorted
+  std::vector<std::string>
+      references;  ///< target types of the record's references, each once, sorted
   Hints hints;
   CompareFunction compare = nullptr;  ///< null: bytewise
 };
@@ -225,6 +242,9 @@ template <TypeDefinition Type>
                 "KeyCodec does not keep the order of keys: use OrderedFields or an own Comparator");
   static_assert(RecordCodecFor<RecordCodecOf<Type>, RecordOf<Type>>,
                 "RecordCodec does not encode Record");
+  static_assert(detail::DecodesTo<KeyCodecOf<Type>, OwnedKeyOf<Type>> &&
+                    detail::DecodesTo<RecordCodecOf<Type>, OwnedRecordOf<Type>>,
+                "a codec of Bytes decodes to std::string as well");
   std::vector<std::string> references;
   detail::collect_references<RecordCodecOf<Type>>(references);
   return {.name = name,

@@ -1,5 +1,5 @@
-// Encoder and Decoder: what codecs write to and read from. Both keep their first failure, so a codec
-// writes its fields one after the other and is asked once, at the end.
+// Encoder and Decoder: what codecs write to and read from. Both keep their first failure, so a
+// codec writes its fields one after the other and is asked once, at the end.
 #pragma once
 
 #include <array>
@@ -23,7 +23,7 @@ class Encoder {
 
   void put(Bytes bytes) noexcept {
     if (!status_) return;
-    status_ = out_.append(bytes);
+    if (const Result<void> appended = out_.append(bytes); !appended) status_ = appended;
   }
   void put_byte(std::uint8_t value) noexcept {
     const std::byte byte{value};
@@ -63,8 +63,9 @@ class Encoder {
   Result<void> status_;
 };
 
-/// Reads encoded bytes, which may be anything: nothing is read beyond their end. Each `take` returns
-/// whether it succeeded; after the first failure all of them fail and leave their result alone.
+/// Reads encoded bytes, which may be anything: nothing is read beyond their end. Each `take`
+/// returns whether it succeeded; after the first failure all of them fail and leave their result
+/// alone.
 class Decoder {
  public:
   explicit constexpr Decoder(Bytes bytes) noexcept : rest_(bytes), size_(bytes.size()) {}

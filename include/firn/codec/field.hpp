@@ -1,5 +1,5 @@
-// How one field of a record becomes bytes. Compact and canonical: a value has one encoding, and what
-// a decoder accepts is encoded to the same bytes again.
+// How one field of a record becomes bytes. Compact and canonical: a value has one encoding, and
+// what a decoder accepts is encoded to the same bytes again.
 //
 //   type                                       text in schemas  bytes
 //   unsigned and signed integers, 8 to 64 bit  u8 … i64         fixed width, little endian
@@ -11,7 +11,7 @@
 //   std::vector of std::byte or std::uint8_t   bytes            varint size, then the bytes
 //   std::optional<X>                           X?               00, or 01 and the value
 //   std::array<X, N>                           X[N]             N values
-//   Ref<Type>, Address                         ref(name), address   see table_type.hpp
+//   Ref<Type>, Address                         ref(name), address   see ref.hpp, address.hpp
 //
 // `char` and the other character types are no integers here: their signs differ among machines.
 #pragma once
@@ -21,9 +21,11 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -55,21 +57,22 @@ template <class T, class... Others>
 concept one_of = (std::same_as<T, Others> || ...);
 
 template <class T>
-concept FixedInteger =
-    std::integral<T> && sizeof(T) <= 8 &&
-    !one_of<T, bool, char, wchar_t, char8_t, char16_t, char32_t> && !std::is_const_v<T>;
+concept FixedInteger = std::integral<T> && sizeof(T) <= 8 &&
+                       !one_of<T, bool, char, wchar_t, char8_t, char16_t, char32_t> &&
+                       !std::is_const_v<T>;
 
-// Without a stated underlying type, most integers are no value of the enum and may not be cast to it.
+// Without a stated underlying type, most integers are no value of the enum and may not be cast to
+// it.
 template <class T>
-concept FixedEnum = std::is_enum_v<T> && !std::same_as<T, std::byte> &&
-                    requires { T{std::underlying_type_t<T>{}}; };
+concept FixedEnum = std::is_enum_v<T> && !std::same_as<T, std::byte> && requires {
+  T{std::underlying_type_t<T>{}};
+};
 
 template <class T>
 concept FixedFloat = one_of<T, float, double> && std::numeric_limits<T>::is_iec559;
 
 template <class T>
-concept ByteString =
-    one_of<T, std::string, std::vector<std::byte>, std::vector<std::uint8_t>>;
+concept ByteString = one_of<T, std::string, std::vector<std::byte>, std::vector<std::uint8_t>>;
 
 template <class T>
 concept RawByte = one_of<T, std::byte, std::uint8_t>;
@@ -77,9 +80,16 @@ concept RawByte = one_of<T, std::byte, std::uint8_t>;
 template <FixedFloat T>
 using BitsOf = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
 
+// Not by operator+, of whose inlined memcpy g++ 12 warns at the user.
+inline std::string joined(std::initializer_list<std::string_view> parts) {
+  std::string text;
+  for (const std::string_view part : parts) text.append(part);
+  return text;
+}
+
 template <FixedInteger T>
 std::string integer_text() {
-  return (std::is_signed_v<T> ? "i" : "u") + std::to_string(8 * sizeof(T));
+  return joined({std::is_signed_v<T> ? "i" : "u", std::to_string(8 * sizeof(T))});
 }
 
 template <ByteString T>
@@ -99,8 +109,13 @@ Bytes bytes_of(const std::array<T, N>& value) noexcept {
 
 template <ByteString T>
 void append_to(T& out, Bytes bytes) noexcept {
+  if (bytes.empty()) return;
   const auto* first = reinterpret_cast<const typename T::value_type*>(bytes.data());
-  out.insert(out.end(), first, first + bytes.size());
+  if constexpr (std::same_as<T, std::string>) {
+    out.append(first, bytes.size());
+  } else {
+    out.insert(out.end(), first, first + bytes.size());
+  }
 }
 
 template <ByteString T>
@@ -167,7 +182,9 @@ struct FieldCodec<std::byte> {
 template <detail::FixedEnum T>
 struct FieldCodec<T> {
   using Underlying = std::underlying_type_t<T>;
-  static std::string schema() { return "enum(" + FieldCodec<Underlying>::schema() + ")"; }
+  static std::string schema() {
+    return detail::joined({"enum(", FieldCodec<Underlying>::schema(), ")"});
+  }
   static void encode(Encoder& encoder, const T& value) noexcept {
     FieldCodec<Underlying>::encode(encoder, static_cast<Underlying>(value));
   }
@@ -210,7 +227,7 @@ struct FieldCodec<T> {
 
 template <class T>
 struct FieldCodec<std::optional<T>> {
-  static std::string schema() { return FieldCodec<T>::schema() + "?"; }
+  static std::string schema() { return detail::joined({FieldCodec<T>::schema(), "?"}); }
   static void references(std::vector<std::string>& out) {
     detail::collect_references<FieldCodec<T>>(out);
   }
@@ -231,7 +248,9 @@ struct FieldCodec<std::optional<T>> {
 
 template <class T, std::size_t N>
 struct FieldCodec<std::array<T, N>> {
-  static std::string schema() { return FieldCodec<T>::schema() + "[" + std::to_string(N) + "]"; }
+  static std::string schema() {
+    return detail::joined({FieldCodec<T>::schema(), "[", std::to_string(N), "]"});
+  }
   static void references(std::vector<std::string>& out) {
     detail::collect_references<FieldCodec<T>>(out);
   }

@@ -1,5 +1,5 @@
-// Codecs made from lists of members: `Fields` for records, `OrderedFields` for keys; and for keys and
-// records that are a single value: `OrderedValue`, `Value`, `BytesCodec`.
+// Codecs made from lists of members: `Fields` for records, `OrderedFields` for keys; and for keys
+// and records that are a single value: `OrderedSingleField`, `SingleField`, `BytesCodec`.
 #pragma once
 
 #include <string>
@@ -54,8 +54,7 @@ void append_field_text(std::string& out, const std::string& type_text) {
 /// Fields that a later minor version adds will be listed after these, each wrapped with the version
 /// that brings it.
 template <auto... Members>
-  requires(sizeof...(Members) > 0)
-struct Fields {
+requires(sizeof...(Members) > 0) struct Fields {
   using Class = typename detail::FirstClass<Members...>::Type;
   static_assert((std::is_same_v<Class, detail::ClassOf<Members>> && ...),
                 "Fields: the members must be of one class");
@@ -78,8 +77,7 @@ struct Fields {
   /// Errors: corrupt, and `out` may have been changed in part.
   static Result<void> decode(Bytes bytes, Class& out) noexcept {
     Decoder decoder(bytes);
-    static_cast<void>(
-        (FieldCodec<detail::ValueOf<Members>>::decode(decoder, out.*Members) && ...));
+    static_cast<void>((FieldCodec<detail::ValueOf<Members>>::decode(decoder, out.*Members) && ...));
     return decoder.finish();
   }
 
@@ -89,16 +87,15 @@ struct Fields {
 /// The key codec of a struct: keys sort by the first member, then by the next, and so on.
 /// Errors of `encode`: invalid_argument for NaN. Of `decode`: corrupt.
 template <auto... Members>
-  requires(sizeof...(Members) > 0)
-struct OrderedFields {
+requires(sizeof...(Members) > 0) struct OrderedFields {
   using Class = typename detail::FirstClass<Members...>::Type;
   static_assert((std::is_same_v<Class, detail::ClassOf<Members>> && ...),
                 "OrderedFields: the members must be of one class");
 
   static std::string schema() {
     std::string text;
-    (detail::append_field_text<Members>(
-         text, OrderedFieldCodec<detail::ValueOf<Members>>::schema()),
+    (detail::append_field_text<Members>(text,
+                                        OrderedFieldCodec<detail::ValueOf<Members>>::schema()),
      ...);
     return text;
   }
@@ -114,8 +111,8 @@ struct OrderedFields {
   static Result<void> decode(Bytes bytes, Class& out) noexcept {
     Decoder decoder(bytes);
     std::size_t index = 0;
-    static_cast<void>((OrderedFieldCodec<detail::ValueOf<Members>>::decode(
-                           decoder, out.*Members, position_of(index++)) &&
+    static_cast<void>((OrderedFieldCodec<detail::ValueOf<Members>>::decode(decoder, out.*Members,
+                                                                           position_of(index++)) &&
                        ...));
     return decoder.finish();
   }
@@ -130,7 +127,7 @@ struct OrderedFields {
 
 /// The codec of a record that is one value. Strings and byte vectors are stored as they are.
 template <Field T>
-struct Value {
+struct SingleField {
   static std::string schema() { return FieldCodec<T>::schema(); }
   static void references(std::vector<std::string>& out) {
     detail::collect_references<FieldCodec<T>>(out);
@@ -158,7 +155,7 @@ struct Value {
 
 /// The codec of a key that is one value.
 template <OrderedField T>
-struct OrderedValue {
+struct OrderedSingleField {
   static std::string schema() { return OrderedFieldCodec<T>::schema(); }
   static Result<void> encode(const T& value, Encoder& encoder) noexcept {
     OrderedFieldCodec<T>::encode(encoder, value, KeyPosition::last);

@@ -1,5 +1,5 @@
-// How one field of a key becomes bytes whose bytewise order is the order of the values. As in records,
-// a value has one encoding and a decoder accepts no other.
+// How one field of a key becomes bytes whose bytewise order is the order of the values. As in
+// records, a value has one encoding and a decoder accepts no other.
 //
 //   unsigned integers, std::byte   big endian
 //   signed integers                big endian with the sign bit flipped
@@ -12,13 +12,14 @@
 //   std::array<X, N>               the values, so bytes stay bytes
 //   Address                        number, then generation, big endian (12 bytes)
 //
-// Why the order is kept. Let no encoding of an inner field be a prefix of another one of that field;
-// then two keys first differ inside the first field that differs, and later fields do not matter.
-// Fixed widths have that property, and so does 00 | 01 X if X has it. In a string 00 is always followed
-// by FF, hence 00 00 occurs at its end only; and as 00 00 is less than 00 FF and than any other byte
-// followed by anything, a string comes before those it is a prefix of. The idea is the tuple layer's
-// of FoundationDB; there a single 00 ends a string, which is enough only because a type code other
-// than FF follows it, whereas here the next field may begin with any byte.
+// Why the order is kept. Let no encoding of an inner field be a prefix of another one of that
+// field; then two keys first differ inside the first field that differs, and later fields do not
+// matter. Fixed widths have that property, and so does 00 | 01 X if X has it. In a string 00 is
+// always followed by FF, hence 00 00 occurs at its end only; and as 00 00 is less than 00 FF and
+// than any other byte followed by anything, a string comes before those it is a prefix of. The idea
+// is the tuple layer's of FoundationDB; there a single 00 ends a string, which is enough only
+// because a type code other than FF follows it, whereas here the next field may begin with any
+// byte.
 #pragma once
 
 #include <cstring>
@@ -80,7 +81,8 @@ bool take_escaped(Decoder& decoder, T& out) noexcept {
     if (!decoder.take(2, mark)) return false;
     append_to(out, plain);
     if (mark == Bytes(string_end, 2)) return true;
-    if (mark != Bytes(escaped_zero, 2)) return decoder.fail("a key holds a bare zero, before byte {}");
+    if (mark != Bytes(escaped_zero, 2))
+      return decoder.fail("a key holds a bare zero, before byte {}");
     append_to(out, mark.first(1));
   }
 }
@@ -121,7 +123,9 @@ struct OrderedFieldCodec<T> {
 template <detail::FixedEnum T>
 struct OrderedFieldCodec<T> {
   using Underlying = std::underlying_type_t<T>;
-  static std::string schema() { return "enum(" + OrderedFieldCodec<Underlying>::schema() + ")"; }
+  static std::string schema() {
+    return detail::joined({"enum(", OrderedFieldCodec<Underlying>::schema(), ")"});
+  }
   static void encode(Encoder& encoder, const T& value, KeyPosition position) noexcept {
     OrderedFieldCodec<Underlying>::encode(encoder, static_cast<Underlying>(value), position);
   }
@@ -182,7 +186,7 @@ struct OrderedFieldCodec<T> {
 
 template <class T>
 struct OrderedFieldCodec<std::optional<T>> {
-  static std::string schema() { return OrderedFieldCodec<T>::schema() + "?"; }
+  static std::string schema() { return detail::joined({OrderedFieldCodec<T>::schema(), "?"}); }
   static void encode(Encoder& encoder, const std::optional<T>& value,
                      KeyPosition position) noexcept {
     encoder.put_byte(value.has_value() ? 1 : 0);
@@ -202,7 +206,7 @@ struct OrderedFieldCodec<std::optional<T>> {
 template <class T, std::size_t N>
 struct OrderedFieldCodec<std::array<T, N>> {
   static std::string schema() {
-    return OrderedFieldCodec<T>::schema() + "[" + std::to_string(N) + "]";
+    return detail::joined({OrderedFieldCodec<T>::schema(), "[", std::to_string(N), "]"});
   }
   static void encode(Encoder& encoder, const std::array<T, N>& value,
                      KeyPosition position) noexcept {
