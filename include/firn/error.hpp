@@ -1,5 +1,5 @@
-// What went wrong: a code, an errno and a place. Small and trivially copyable; its text is made when
-// it is printed.
+// What went wrong: a code, an errno and a place. Small and trivially copyable; its text is made
+// when it is printed.
 #pragma once
 
 #include <cstdint>

@@ -24,7 +24,8 @@ class ResultStorage {
   template <class... A>
   explicit constexpr ResultStorage(std::in_place_t, A&&... arguments) noexcept
       : value_(std::forward<A>(arguments)...), has_value_(true) {}
-  explicit constexpr ResultStorage(const Error& error) noexcept : error_(error), has_value_(false) {}
+  explicit constexpr ResultStorage(const Error& error) noexcept
+      : error_(error), has_value_(false) {}
 
  protected:
   union {

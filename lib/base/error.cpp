@@ -23,7 +23,7 @@ constexpr CodeText code_texts[] = {
     {ErrorCode::wrong_type, "wrong_type", "open the table with the type it was created with"},
     {ErrorCode::wrong_domain, "wrong_domain", "use handles of one domain together"},
     {ErrorCode::invalid_state, "invalid_state", "make a new handle or operation"},
-    {ErrorCode::already_exists, "already_exists", "choose another key or name, or open what exists"},
+    {ErrorCode::already_exists, "already_exists", "choose another name or key, or open that one"},
     {ErrorCode::not_found, "not_found", "check the key or name, or create it first"},
     {ErrorCode::conflict, "conflict", "begin the transaction again"},
     {ErrorCode::busy, "busy", "release the object elsewhere, then call again"},

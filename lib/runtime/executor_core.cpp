@@ -10,6 +10,7 @@
 
 #include "base/allocation.hpp"
 #include "base/planted.hpp"
+#include "runtime/fiber.hpp"
 
 namespace firn::runtime {
 namespace {
@@ -35,12 +36,16 @@ Result<ExecutorCore*> ExecutorCore::create(ExecutorSeam seam) noexcept {
     return fail_system(ErrorCode::io_error, errno, "no event descriptor for an executor");
   }
   auto* core = new (std::nothrow) ExecutorCore(seam, event_fd);
-  if (core == nullptr) {
-    ::close(event_fd);
+  if (core == nullptr || core->fibers_ == nullptr) {
+    if (core == nullptr) ::close(event_fd);
+    delete core;
     return fail(ErrorCode::no_memory, "no memory for an executor");
   }
   return core;
 }
+
+ExecutorCore::ExecutorCore(ExecutorSeam seam, int event_fd) noexcept
+    : seam_(seam), event_fd_(event_fd), fibers_(new (std::nothrow) FiberPool) {}
 
 ExecutorCore::~ExecutorCore() {
   take_mail();

@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -48,6 +49,8 @@ class CompletionSource {
   /// Whether requests are under way, so that an idle executor must be woken by this source.
   [[nodiscard]] virtual bool busy() const noexcept = 0;
 };
+
+class FiberPool;
 
 class ExecutorCore {
  public:
@@ -100,13 +103,15 @@ class ExecutorCore {
     ExecutorCore* former_;
   };
 
+  // The executor's fibers; owner thread.
+  [[nodiscard]] FiberPool& fibers() noexcept { return *fibers_; }
+
   // Things that were handed out and will come back here; kept for the destructor's assertion.
   void expect() noexcept { ++expected_count_; }
   void came_back() noexcept { --expected_count_; }
 
  private:
-  explicit ExecutorCore(ExecutorSeam seam, int event_fd) noexcept
-      : seam_(seam), event_fd_(event_fd) {}
+  ExecutorCore(ExecutorSeam seam, int event_fd) noexcept;
 
   void take_mail() noexcept;
   void fire_timers() noexcept;
@@ -125,6 +130,7 @@ class ExecutorCore {
   Runnable* last_ = nullptr;
   std::size_t ready_count_ = 0;
   std::size_t expected_count_ = 0;
+  std::unique_ptr<FiberPool> fibers_;
   std::vector<Timer*> timers_;  // binary heap by due time
   std::array<CompletionSource*, source_count_max> sources_{};
   std::size_t source_count_ = 0;
