@@ -81,7 +81,7 @@ class OperationBase : private detail::Runnable {
  protected:
   OperationBase() noexcept = default;
   // Destroying an operation that was posted and is not done is a programmer's error.
-  ~OperationBase() {
+  virtual ~OperationBase() {
     FIRN_ASSERT(state_ == OperationState::ready || state_ == OperationState::done);
   }
 
@@ -90,11 +90,11 @@ class OperationBase : private detail::Runnable {
   // Turns what `step` found (not `waiting`) into the result.
   virtual void settle(detail::Progress progress) noexcept = 0;
 
-  Result<void> start(runtime::ExecutorCore* home) noexcept {
+  Result<void> start(runtime::ExecutorCore* executor) noexcept {
     if (state_ != OperationState::ready) {
       return fail(ErrorCode::invalid_state, "the operation was posted before");
     }
-    this->home = home;
+    home = executor;
     transition(OperationState::running);
     if (notify_ != nullptr && detail::nested_too_deeply()) {
       detail::start_from_queue(*this);
@@ -183,9 +183,9 @@ class Operation : public OperationBase {
   /// Runs the operation to its end on this thread and waits where it must. This is the one call,
   /// beside `fiber::await`, that blocks.
   [[nodiscard]] Result<T> wait() noexcept {
-    auto home = detail::executor_of_this_thread();
-    if (!home.has_value()) return fail(home.error());
-    FIRN_TRY(start(*home));
+    auto executor = detail::executor_of_this_thread();
+    if (!executor.has_value()) return fail(executor.error());
+    FIRN_TRY(start(*executor));
     if (!done()) detail::run_until_done(*this);
     return std::move(*result_);
   }
@@ -195,7 +195,7 @@ class Operation : public OperationBase {
 
   /// Starts the operation and has `notify(context)` called when it is done. For adaptors: returns
   /// whether it finished at once, in which case `notify` is not called.
-  bool start_with(runtime::ExecutorCore* home, void (*notify)(void*) noexcept,
+  bool start_with(runtime::ExecutorCore* executor, void (*notify)(void*) noexcept,
                   void* context) noexcept;
 
  protected:
@@ -227,12 +227,11 @@ FIRN_API Result<runtime::ExecutorCore*> current_executor() noexcept;
 }  // namespace detail
 
 template <class T>
-bool Operation<T>::start_with(runtime::ExecutorCore* home, void (*notify)(void*) noexcept,
+bool Operation<T>::start_with(runtime::ExecutorCore* executor, void (*notify)(void*) noexcept,
                               void* context) noexcept {
-  if (auto started = start(home); !started.has_value()) {
-    // A second posting has no second result: the adaptors make a fresh operation for each call.
-    FIRN_ASSERT(started.has_value());
-  }
+  // A second posting has no second result: the adaptors make a fresh operation for each call.
+  FIRN_ASSERT(state() == OperationState::ready);
+  static_cast<void>(start(executor));
   if (done()) return true;
   ::new (static_cast<void*>(callback_)) Notice{notify, context};
   notify_ = [](OperationBase& base) noexcept {
@@ -245,14 +244,14 @@ bool Operation<T>::start_with(runtime::ExecutorCore* home, void (*notify)(void*)
 
 template <class T>
 bool Operation<T>::Awaiter::await_ready() noexcept {
-  auto home = detail::current_executor();
-  if (!home.has_value()) {
+  auto executor = detail::current_executor();
+  if (!executor.has_value()) {
     operation.cancel();
-    operation.result_.emplace(fail(home.error()));
+    operation.result_.emplace(fail(executor.error()));
     return true;
   }
   return operation.start_with(
-      *home,
+      *executor,
       [](void* address) noexcept { std::coroutine_handle<>::from_address(address).resume(); },
       nullptr);
 }

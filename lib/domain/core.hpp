@@ -62,32 +62,41 @@ class TableCore {
   [[nodiscard]] virtual std::uint64_t pair_count() const noexcept = 0;
 
   [[nodiscard]] std::strong_ordering compare(Bytes left, Bytes right) const noexcept {
-    return type.compare == nullptr ? left <=> right : type.compare(left, right);
+    return type_.compare == nullptr ? left <=> right : type_.compare(left, right);
   }
   [[nodiscard]] TableInfo info() const;
 
-  // Constant after construction.
-  DomainCore& domain;
-  const std::uint64_t id;
-  const std::string name;
-  const TypeDescription type;
-  const Persistence persistence;
-  const std::vector<std::uint64_t> references_into;  // ids of the tables its references may name
+  [[nodiscard]] DomainCore& domain() const noexcept { return domain_; }
+  [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] const TypeDescription& type() const noexcept { return type_; }
+  /// Ids of the tables that its references may point into, sorted.
+  [[nodiscard]] const std::vector<std::uint64_t>& references() const noexcept {
+    return references_;
+  }
 
   // Shared.
   std::atomic<std::uint32_t> reference_count{1};
   std::atomic<bool> destroyed{false};
 
  protected:
-  TableCore(DomainCore& its_domain, std::uint64_t its_id, std::string its_name,
-            TypeDescription its_type, Persistence its_persistence,
-            std::vector<std::uint64_t> its_references)
-      : domain(its_domain),
-        id(its_id),
-        name(std::move(its_name)),
-        type(std::move(its_type)),
-        persistence(its_persistence),
-        references_into(std::move(its_references)) {}
+  TableCore(DomainCore& domain, std::uint64_t id, std::string name, TypeDescription type,
+            Persistence persistence, std::vector<std::uint64_t> references)
+      : domain_(domain),
+        id_(id),
+        name_(std::move(name)),
+        type_(std::move(type)),
+        persistence_(persistence),
+        references_(std::move(references)) {}
+
+ private:
+  // Constant after construction.
+  DomainCore& domain_;
+  const std::uint64_t id_;
+  const std::string name_;
+  const TypeDescription type_;
+  const Persistence persistence_;
+  const std::vector<std::uint64_t> references_;
 };
 
 // Shared between threads; counted references.
@@ -126,17 +135,19 @@ class DomainCore {
     if (closed.load(std::memory_order_acquire)) {
       return fail(ErrorCode::invalid_state, "the domain is closed");
     }
-    if (process != base::process_generation()) {
+    if (!of_this_process()) {
       return fail(ErrorCode::invalid_state, "a forked child cannot use its parent's domain");
     }
     return {};
   }
 
-  // Constant after construction.
-  const DomainType type;
-  const std::string path;
-  const DomainOptions options;
-  const std::uint32_t process = base::process_generation();
+  [[nodiscard]] DomainType type() const noexcept { return type_; }
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  [[nodiscard]] const DomainOptions& options() const noexcept { return options_; }
+  /// Whether this process opened it, and not the one it was forked from.
+  [[nodiscard]] bool of_this_process() const noexcept {
+    return process_ == base::process_generation();
+  }
 
   // Shared.
   std::atomic<std::uint32_t> reference_count{1};
@@ -146,8 +157,15 @@ class DomainCore {
   StripedCounter moves;
 
  protected:
-  DomainCore(DomainType its_type, std::string its_path, const DomainOptions& its_options)
-      : type(its_type), path(std::move(its_path)), options(its_options) {}
+  DomainCore(DomainType type, std::string path, const DomainOptions& options)
+      : type_(type), path_(std::move(path)), options_(options) {}
+
+ private:
+  // Constant after construction.
+  const DomainType type_;
+  const std::string path_;
+  const DomainOptions options_;
+  const std::uint32_t process_ = base::process_generation();
 };
 
 // One thread at a time.
@@ -169,18 +187,23 @@ class TransactionCore {
 
   // Legal arrows: open -> committed, open -> aborted.
   void transition(State to) noexcept {
-    FIRN_ASSERT(state == State::open && to != State::open);
-    state = to;
+    FIRN_ASSERT(state_ == State::open && to != State::open);
+    state_ = to;
   }
-
-  DomainCore& domain;
-  const TransactionOptions options;
-  State state = State::open;
-  PersistenceNotice notice;
+  [[nodiscard]] DomainCore& domain() const noexcept { return domain_; }
+  [[nodiscard]] const TransactionOptions& options() const noexcept { return options_; }
+  [[nodiscard]] State state() const noexcept { return state_; }
+  [[nodiscard]] PersistenceNotice& notice() noexcept { return notice_; }
 
  protected:
-  TransactionCore(DomainCore& its_domain, const TransactionOptions& its_options) noexcept
-      : domain(its_domain), options(its_options) {}
+  TransactionCore(DomainCore& domain, const TransactionOptions& options) noexcept
+      : domain_(domain), options_(options) {}
+
+ private:
+  DomainCore& domain_;
+  const TransactionOptions options_;
+  State state_ = State::open;
+  PersistenceNotice notice_;
 };
 
 Progress open_light(OperationBase& operation, Error& error, const std::string& path,

@@ -16,21 +16,21 @@ Progress fail_with(Error& error, const Failure& failure) noexcept {
   return Progress::failed;
 }
 Progress fail_at(Error& error, Failure failure, const TableCore& table) noexcept {
-  failure.error.place.table = static_cast<std::uint32_t>(table.id);
+  failure.error.place.table = static_cast<std::uint32_t>(table.id());
   return fail_with(error, failure);
 }
 
 // What must hold before any operation on a table begins.
 Result<void> check_use(const TableCore& table, const TransactionCore* transaction) noexcept {
-  FIRN_TRY(table.domain.usable());
+  FIRN_TRY(table.domain().usable());
   if (table.destroyed.load(std::memory_order_acquire)) {
     return fail(ErrorCode::invalid_state, "the table was destroyed");
   }
   if (transaction == nullptr) return {};
-  if (&transaction->domain != &table.domain) {
+  if (&transaction->domain() != &table.domain()) {
     return fail(ErrorCode::wrong_domain, "the transaction belongs to another domain");
   }
-  if (transaction->state != TransactionCore::State::open) {
+  if (transaction->state() != TransactionCore::State::open) {
     return fail(ErrorCode::invalid_state, "the transaction is closed");
   }
   return {};
@@ -39,7 +39,7 @@ Result<void> check_use(const TableCore& table, const TransactionCore* transactio
 Result<void> check_update(const TableCore& table, const TransactionCore* transaction,
                           Bytes record) noexcept {
   FIRN_TRY(check_use(table, transaction));
-  if (transaction != nullptr && transaction->options.read_only) {
+  if (transaction != nullptr && transaction->options().read_only) {
     return fail(ErrorCode::invalid_state, "the transaction is read-only");
   }
   if (record.size() > record_size_bytes_max) {
@@ -83,17 +83,17 @@ std::size_t StripedCounter::stripe_of_this_thread() noexcept {
 }
 
 TableInfo TableCore::info() const {
-  return {.id = id,
-          .name = name,
-          .type = std::string(type.name),
-          .version_major = type.version.major,
-          .version_minor = type.version.minor,
-          .sack = type.sack,
-          .persistence = persistence,
-          .key_schema = type.key_schema,
-          .record_schema = type.record_schema,
-          .comparator = std::string(type.comparator),
-          .references = references_into,
+  return {.id = id_,
+          .name = name_,
+          .type = std::string(type_.name),
+          .version_major = type_.version.major,
+          .version_minor = type_.version.minor,
+          .sack = type_.sack,
+          .persistence = persistence_,
+          .key_schema = type_.key_schema,
+          .record_schema = type_.record_schema,
+          .comparator = std::string(type_.comparator),
+          .references = references_,
           .pair_count = pair_count()};
 }
 
@@ -106,10 +106,10 @@ void release(DomainCore& core) noexcept {
 // A table keeps its domain's core alive through the handles, not through the domain's own list.
 void retain(TableCore& core) noexcept {
   core.reference_count.fetch_add(1, std::memory_order_relaxed);
-  retain(core.domain);
+  retain(core.domain());
 }
 void release(TableCore& core) noexcept {
-  DomainCore& domain = core.domain;
+  DomainCore& domain = core.domain();
   if (core.reference_count.fetch_sub(1, std::memory_order_acq_rel) == 1) delete &core;
   release(domain);
 }
@@ -136,7 +136,7 @@ Progress lookup(OperationBase& operation, Error& error, TableCore& table,
     return fail_at(error, fail(use.error()), table);
   }
   const Progress progress = table.lookup(operation, error, transaction, key, sink);
-  if (progress != Progress::waiting) table.domain.lookups.add();
+  if (progress != Progress::waiting) table.domain().lookups.add();
   return progress;
 }
 
@@ -159,7 +159,7 @@ Progress insert_into_sack(OperationBase& operation, Error& error, TableCore& tab
 Result<void> check_cursor(const CursorState& cursor) noexcept {
   FIRN_TRY(check_use(*cursor.table, cursor.transaction));
   const bool bounded = cursor.has_lower || cursor.has_upper;
-  if (bounded && !cursor.table->type.hints.ordered) {
+  if (bounded && !cursor.table->type().hints.ordered) {
     return fail(ErrorCode::unsupported, "the table's type is unordered: it takes no bounds");
   }
   if (cursor.has_lower && cursor.has_upper &&
@@ -173,14 +173,14 @@ Progress move_cursor(OperationBase& operation, Error& error, CursorState& cursor
                      Bytes target) noexcept {
   TableCore& table = *cursor.table;
   auto checked = check_cursor(cursor);
-  if (checked.has_value() && move != Move::next && !table.type.hints.ordered) {
+  if (checked.has_value() && move != Move::next && !table.type().hints.ordered) {
     checked = fail(ErrorCode::unsupported, "the table's type is unordered: its cursors go forward");
   }
   if (!checked.has_value()) return fail_at(error, fail(checked.error()), table);
   const Progress progress = table.move_cursor(operation, error, cursor, move, target);
   if (progress == Progress::waiting) return progress;
   if (progress != Progress::failed) cursor.status = {};
-  table.domain.moves.add();
+  table.domain().moves.add();
   return progress;
 }
 
@@ -197,7 +197,7 @@ Progress follow(OperationBase& operation, Error& error, DomainCore& domain,
     return fail_with(error, fail(ErrorCode::not_found, "the reference's table {} was destroyed",
                                  table_id));
   }
-  if (table.get()->type.name != type_name) {
+  if (table.get()->type().name != type_name) {
     return fail_at(error,
                    fail(ErrorCode::wrong_type, "the reference's table has another type than it"),
                    *table.get());
@@ -249,7 +249,7 @@ Progress create_table(OperationBase& operation, Error& error, DomainCore& domain
   auto checked = domain.usable();
   if (checked.has_value()) checked = check_name(name);
   if (checked.has_value() && options.persistence == Persistence::persistent &&
-      !includes(capabilities_of(domain.type), Capability::persistent)) {
+      !includes(capabilities_of(domain.type()), Capability::persistent)) {
     checked = fail(ErrorCode::unsupported,
                    "this domain type keeps no persistent tables: create it volatile");
   }
@@ -269,7 +269,7 @@ Progress open_table(OperationBase& operation, Error& error, DomainCore& domain,
 Progress destroy_table(OperationBase& operation, Error& error, DomainCore& domain,
                        TableCore& table, Force force) noexcept {
   auto checked = domain.usable();
-  if (checked.has_value() && &table.domain != &domain) {
+  if (checked.has_value() && &table.domain() != &domain) {
     checked = fail(ErrorCode::wrong_domain, "the table belongs to another domain");
   }
   if (checked.has_value()) checked = check_use(table, nullptr);
@@ -302,10 +302,10 @@ Progress destroy_segment(OperationBase& operation, Error& error, DomainCore& dom
   return domain.destroy_segment(operation, error, name);
 }
 
-std::uint64_t table_id(const TableCore& table) noexcept { return table.id; }
-std::string_view table_name(const TableCore& table) noexcept { return table.name; }
-DomainType domain_type(const DomainCore& domain) noexcept { return domain.type; }
-std::string_view domain_path(const DomainCore& domain) noexcept { return domain.path; }
+std::uint64_t table_id(const TableCore& table) noexcept { return table.id(); }
+std::string_view table_name(const TableCore& table) noexcept { return table.name(); }
+DomainType domain_type(const DomainCore& domain) noexcept { return domain.type(); }
+std::string_view domain_path(const DomainCore& domain) noexcept { return domain.path(); }
 DomainStatistics domain_statistics(const DomainCore& domain) noexcept {
   return domain.statistics();
 }
@@ -313,7 +313,7 @@ DomainStatistics domain_statistics(const DomainCore& domain) noexcept {
 Progress begin(OperationBase& operation, Error& error, DomainCore& domain,
                const TransactionOptions& options, TransactionCore*& out) noexcept {
   auto checked = domain.usable();
-  const Capability offered = capabilities_of(domain.type);
+  const Capability offered = capabilities_of(domain.type());
   if (checked.has_value() && options.abortable && !includes(offered, Capability::abort)) {
     checked = fail(ErrorCode::unsupported, "this domain type lacks the capability 'abort'");
   }
@@ -326,8 +326,8 @@ Progress begin(OperationBase& operation, Error& error, DomainCore& domain,
 
 namespace {
 Result<void> check_open(const TransactionCore& core) noexcept {
-  FIRN_TRY(core.domain.usable());
-  if (core.state != TransactionCore::State::open) {
+  FIRN_TRY(core.domain().usable());
+  if (core.state() != TransactionCore::State::open) {
     return fail(ErrorCode::invalid_state, "the transaction is closed");
   }
   return {};
@@ -340,7 +340,7 @@ Progress commit(OperationBase& operation, Error& error, TransactionCore& core) n
 }
 Progress abort(OperationBase& operation, Error& error, TransactionCore& core) noexcept {
   auto open = check_open(core);
-  if (open.has_value() && !core.options.abortable) {
+  if (open.has_value() && !core.options().abortable) {
     open = fail(ErrorCode::invalid_state, "the transaction was not begun abortable");
   }
   if (!open.has_value()) return fail_with(error, fail(open.error()));
@@ -348,29 +348,29 @@ Progress abort(OperationBase& operation, Error& error, TransactionCore& core) no
 }
 Progress wait_persistent(OperationBase& operation, Error& error, TransactionCore& core,
                          std::uint64_t& epoch) noexcept {
-  Result<void> checked = core.domain.usable();
-  if (checked.has_value() && !core.options.notify) {
+  Result<void> checked = core.domain().usable();
+  if (checked.has_value() && !core.options().notify) {
     checked = fail(ErrorCode::invalid_state, "the transaction was begun without notify");
   }
-  if (checked.has_value() && core.state != TransactionCore::State::committed) {
+  if (checked.has_value() && core.state() != TransactionCore::State::committed) {
     checked = fail(ErrorCode::invalid_state, "the transaction is not committed");
   }
   if (!checked.has_value()) return fail_with(error, fail(checked.error()));
   return core.wait_persistent(operation, error, epoch);
 }
 Result<void> force(TransactionCore& core) noexcept {
-  FIRN_TRY(core.domain.usable());
-  if (core.state == TransactionCore::State::aborted) {
+  FIRN_TRY(core.domain().usable());
+  if (core.state() == TransactionCore::State::aborted) {
     return fail(ErrorCode::invalid_state, "the transaction was aborted");
   }
   return core.force();
 }
 Result<PersistenceNotice*> notice_of(TransactionCore& core) noexcept {
   FIRN_TRY(check_open(core));
-  if (!core.options.notify) {
+  if (!core.options().notify) {
     return fail(ErrorCode::invalid_state, "the transaction was begun without notify");
   }
-  return &core.notice;
+  return &core.notice();
 }
 void drop(TransactionCore& core) noexcept { core.drop(); }
 

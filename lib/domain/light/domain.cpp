@@ -48,7 +48,7 @@ class LightTransaction final : public TransactionCore {
     transition(State::committed);
     close_once();
     epoch_ = light_.next_epoch();
-    if (notice.call != nullptr) notice.call(notice.context, epoch_);
+    if (notice().call != nullptr) notice().call(notice().context, epoch_);
     return Progress::yes;
   }
   Progress abort(OperationBase&, Error& error) noexcept override {
@@ -76,12 +76,12 @@ class LightTransaction final : public TransactionCore {
 
 // In a forked child the tables are the parent's business: they are left alone.
 LightDomain::~LightDomain() {
-  FIRN_ASSERT(tables_.empty() || process != base::process_generation());
+  FIRN_ASSERT(tables_.empty() || !of_this_process());
 }
 
 bool LightDomain::charge(std::size_t size) noexcept {
   const std::uint64_t before = memory_used_.fetch_add(size, std::memory_order_relaxed);
-  if (before + size <= options.memory_budget) return true;
+  if (before + size <= options().memory_budget) return true;
   discharge(size);
   return false;
 }
@@ -91,7 +91,7 @@ void LightDomain::discharge(std::size_t size) noexcept {
 
 LightTable* LightDomain::find_by_name(std::string_view name) noexcept {
   for (LightTable* table : tables_) {
-    if (table->name == name) return table;
+    if (table->name() == name) return table;
   }
   return nullptr;
 }
@@ -110,20 +110,20 @@ Result<std::vector<std::uint64_t>> LightDomain::resolve_references(const TypeDes
     if (table == nullptr) {
       return fail(ErrorCode::invalid_argument, "a table named in 'references' does not exist");
     }
-    if (!is_target(table->type.name)) {
+    if (!is_target(table->type().name)) {
       return fail(ErrorCode::invalid_argument,
                   "table {}, named in 'references', is of no type that the fields refer to",
-                  table->id);
+                  table->id());
     }
-    ids.push_back(table->id);
+    ids.push_back(table->id());
   }
   for (const std::string& target : type.references) {
     bool declared = target == type.name;
     if (declared) ids.push_back(own_id);
     for (const LightTable* table : tables_) {
-      if (table->type.name != target) continue;
-      if (options.references.empty()) ids.push_back(table->id);
-      declared = declared || std::find(ids.begin(), ids.end(), table->id) != ids.end();
+      if (table->type().name != target) continue;
+      if (options.references.empty()) ids.push_back(table->id());
+      declared = declared || std::find(ids.begin(), ids.end(), table->id()) != ids.end();
     }
     if (!declared) {
       return fail(ErrorCode::invalid_argument,
@@ -176,9 +176,9 @@ Progress LightDomain::open_table(OperationBase& operation, Error& error, const s
   Result<void> opened;
   if (table == nullptr) {
     opened = fail(ErrorCode::not_found, "no table of that name");
-  } else if (!same_type(table->type, type)) {
+  } else if (!same_type(table->type(), type)) {
     opened = fail(ErrorCode::wrong_type,
-                  "name, kind, codec, comparator or major version differ from table {}", table->id);
+                  "name, kind, codec, comparator or major version differ from table {}", table->id());
   } else {
     retain(*table);
     out = Reference<TableCore>::adopt(table);
@@ -191,7 +191,7 @@ Progress LightDomain::find_table(OperationBase& operation, Error&, std::uint64_t
                                  Reference<TableCore>& out) noexcept {
   if (!latch_.shared_or_park(operation)) return Progress::waiting;
   for (LightTable* table : tables_) {
-    if (table->id != id) continue;
+    if (table->id() != id) continue;
     retain(*table);
     out = Reference<TableCore>::adopt(table);
   }
@@ -217,10 +217,10 @@ Progress LightDomain::destroy_table(OperationBase& operation, Error& error, Tabl
     allowed = fail(ErrorCode::busy, "{} other handles use the table", others);
   }
   for (const LightTable* referrer : tables_) {
-    const auto& ids = referrer->references_into;
-    const bool refers = referrer != &table && std::find(ids.begin(), ids.end(), table.id) != ids.end();
+    const auto& ids = referrer->references();
+    const bool refers = referrer != &table && std::find(ids.begin(), ids.end(), table.id()) != ids.end();
     if (force == Force::no && allowed.has_value() && refers) {
-      allowed = fail(ErrorCode::busy, "table {} declares references into it", referrer->id);
+      allowed = fail(ErrorCode::busy, "table {} declares references into it", referrer->id());
     }
   }
   if (allowed.has_value()) {
@@ -262,7 +262,7 @@ Progress LightDomain::begin(OperationBase&, Error& error, const TransactionOptio
 
 DomainStatistics LightDomain::statistics() const noexcept {
   DomainStatistics statistics;
-  statistics.memory_budget = options.memory_budget;
+  statistics.memory_budget = options().memory_budget;
   statistics.memory_used = memory_used_.load(std::memory_order_relaxed);
   statistics.lookup_count = lookups.sum();
   statistics.update_count = updates.sum();
@@ -304,7 +304,7 @@ Progress open_light(OperationBase&, Error& error, const std::string& path,
     auto made = std::make_unique<domain::LightDomain>(path, options);
     const base::SpinGuard guard(names.mutex);
     for (const domain::LightDomain* other : names.domains) {
-      if (!path.empty() && other->path == path) {
+      if (!path.empty() && other->path() == path) {
         opened = fail(ErrorCode::busy, "process {} (this one) has the domain open",
                       static_cast<std::uint64_t>(::getpid()));
         return;

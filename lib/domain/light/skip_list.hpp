@@ -64,7 +64,7 @@ class SkipList {
     bool equal;
   };
 
-  explicit SkipList(Compare compare) noexcept : compare_(compare) {}
+  explicit SkipList(Compare order) noexcept : compare_(order) {}
   ~SkipList() { clear(); }
   SkipList(const SkipList&) = delete;
   SkipList& operator=(const SkipList&) = delete;

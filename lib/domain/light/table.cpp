@@ -7,7 +7,7 @@ namespace {
 
 Progress fail_with(Error& error, const Failure& failure, const TableCore& table) noexcept {
   error = failure.error;
-  error.place.table = static_cast<std::uint32_t>(table.id);
+  error.place.table = static_cast<std::uint32_t>(table.id());
   return Progress::failed;
 }
 
