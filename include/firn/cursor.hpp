@@ -22,8 +22,8 @@ struct Range {
 template <class Type>
 class Cursor;
 
-/// One move of a cursor; its result says whether the cursor stands at a pair. The cursor outlives it,
-/// and makes one move at a time.
+/// One move of a cursor; its result says whether the cursor stands at a pair. The cursor outlives
+/// it, and makes one move at a time.
 template <class Type>
 class MoveOperation final : public Operation<bool> {
  public:
@@ -40,9 +40,10 @@ class MoveOperation final : public Operation<bool> {
   detail::Move move_;
 };
 
-/// A cursor over [lower, upper) of a table. Each key is met at most once on the way in one direction,
-/// in order; a pair that is there throughout is met; others may be. What the same thread wrote before
-/// a move is seen by it. The current pair may be erased: the next move goes on from its key.
+/// A cursor over [lower, upper) of a table. Each key is met at most once on the way in one
+/// direction, in order; a pair that is there throughout is met; others may be. What the same thread
+/// wrote before a move is seen by it. The current pair may be erased: the next move goes on from
+/// its key.
 ///
 /// One thread at a time; neither copied nor moved, so that a move under way finds it again.
 template <class Type>

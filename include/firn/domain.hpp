@@ -21,21 +21,7 @@ namespace firn {
 
 class Domain;
 
-class OpenOperation final : public Operation<Domain> {
- public:
-  OpenOperation(std::string_view path, const DomainOptions& options) noexcept
-      : path_(path), options_(options) {}
-
- private:
-  detail::Progress step() noexcept override {
-    return detail::open_domain(*this, error_, path_, options_, core_);
-  }
-  void settle(detail::Progress progress) noexcept override;
-
-  std::string path_;
-  DomainOptions options_;
-  detail::Reference<detail::DomainCore> core_;
-};
+class OpenOperation;
 
 /// An operation on a whole domain: what it does and what it returns are its two functions.
 template <class T, class Step, class Finish>
@@ -169,17 +155,16 @@ struct TakeNothing {
 }  // namespace detail
 
 /// A domain's handle: move-only; its calls may be made by many threads at a time, each with its own
-/// operations. Closing it, or dropping it, invalidates all handles that came from it: their calls are
-/// `invalid_state`. After a fork the child may not use it (`invalid_state`).
+/// operations. Closing it, or dropping it, invalidates all handles that came from it: their calls
+/// are `invalid_state`. After a fork the child may not use it (`invalid_state`).
 class Domain {
  public:
   /// Opens the domain at `path`, or makes one. Errors: `unsupported` names the first capability in
   /// `options.required` that the type lacks; `busy` names who has the path open; `invalid_argument`
-  /// for a budget below 1 MiB. A light domain lives in memory: its path is a name, and may be empty.
+  /// for a budget below 1 MiB. A light domain lives in memory: its path is a name, and may be
+  /// empty.
   [[nodiscard]] static OpenOperation open(std::string_view path,
-                                          const DomainOptions& options = {}) noexcept {
-    return {path, options};
-  }
+                                          const DomainOptions& options = {}) noexcept;
 
   Domain() noexcept = default;
   explicit Domain(detail::Reference<detail::DomainCore> core) noexcept : core_(std::move(core)) {}
@@ -212,8 +197,8 @@ class Domain {
     return operation<Table<Type>>(detail::OpenTableStep<Type>{core(), std::string(name)},
                                   detail::TakeTable<Type>{});
   }
-  /// Destroys a table; the handle is given up, also on failure. Errors: `busy` while other handles or
-  /// cursors use it or other tables declare references into it, unless forced.
+  /// Destroys a table; the handle is given up, also on failure. Errors: `busy` while other handles
+  /// or cursors use it or other tables declare references into it, unless forced.
   template <class Type>
   [[nodiscard]] auto destroy_table(Table<Type>&& table, Force force = Force::no) noexcept {
     return simple(detail::DestroyTableStep{core(), table.take_core(), force});
@@ -223,13 +208,14 @@ class Domain {
     return operation<std::vector<TableInfo>>(detail::ListTablesStep{core()}, detail::TakeTables{});
   }
 
-  /// Opens a transaction. Errors: `unsupported` for a flag whose capability is missing; `no_memory`.
+  /// Opens a transaction. Errors: `unsupported` for a flag whose capability is missing;
+  /// `no_memory`.
   [[nodiscard]] auto begin(TransactionOptions options = {}) noexcept {
     return operation<Transaction>(detail::BeginStep{core(), options}, detail::TakeTransaction{});
   }
 
-  /// The record a reference points to. Empty: null, erased, lost with a volatile table, or the address
-  /// was used again. Errors: `not_found` when its table was destroyed.
+  /// The record a reference points to. Empty: null, erased, lost with a volatile table, or the
+  /// address was used again. Errors: `not_found` when its table was destroyed.
   template <class Type>
   [[nodiscard]] auto follow(Ref<Type> target) noexcept {
     return follow_in(nullptr, std::move(target));
@@ -283,9 +269,28 @@ class Domain {
   detail::Reference<detail::DomainCore> core_;
 };
 
-inline void OpenOperation::settle(detail::Progress progress) noexcept {
-  if (progress == detail::Progress::failed) return settle_with(fail(error_));
-  settle_with(Result<Domain>(Domain(std::move(core_))));
+/// `Domain::open` as an operation.
+class OpenOperation final : public Operation<Domain> {
+ public:
+  OpenOperation(std::string_view path, const DomainOptions& options) noexcept
+      : path_(path), options_(options) {}
+
+ private:
+  detail::Progress step() noexcept override {
+    return detail::open_domain(*this, error_, path_, options_, core_);
+  }
+  void settle(detail::Progress progress) noexcept override {
+    if (progress == detail::Progress::failed) return settle_with(fail(error_));
+    settle_with(Result<Domain>(Domain(std::move(core_))));
+  }
+
+  std::string path_;
+  DomainOptions options_;
+  detail::Reference<detail::DomainCore> core_;
+};
+
+inline OpenOperation Domain::open(std::string_view path, const DomainOptions& options) noexcept {
+  return {path, options};
 }
 
 }  // namespace firn

@@ -1,5 +1,5 @@
-// Executors run operations. A program gives each of its threads that uses Firn one executor and ticks
-// it from its own loop; Firn starts no threads for them.
+// Executors run operations. A program gives each of its threads that uses Firn one executor and
+// ticks it from its own loop; Firn starts no threads for them.
 #pragma once
 
 #include <chrono>

@@ -15,7 +15,7 @@ namespace firn {
 namespace detail {
 
 struct FiberStart {
-  void* memory = nullptr;    // on the fiber's stack, for the callable
+  void* memory = nullptr;  // on the fiber's stack, for the callable
   void* fiber = nullptr;
 };
 FIRN_API Result<FiberStart> prepare_fiber(Executor& executor, std::size_t size_bytes,
@@ -51,7 +51,8 @@ template <class Work>
 
 /// Runs an operation to its end; the fiber waits, its thread does not. Only on a fiber.
 template <class O>
-[[nodiscard]] Result<typename std::remove_reference_t<O>::value_type> await(O&& operation) noexcept {
+[[nodiscard]] Result<typename std::remove_reference_t<O>::value_type> await(
+    O&& operation) noexcept {
   void* self = detail::current_fiber();
   FIRN_ASSERT(self != nullptr);
   auto home = detail::current_executor();

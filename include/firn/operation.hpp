@@ -1,14 +1,14 @@
 // Operations: one public call each, as a state machine that its caller owns.
 //
-// An operation is made by a handle (`table.lookup(key)`), is neither copied nor moved, and allocates
-// nothing. How it runs is chosen where it is called:
+// An operation is made by a handle (`table.lookup(key)`), is neither copied nor moved, and
+// allocates nothing. How it runs is chosen where it is called:
 //   blocking    auto found = table.lookup(key).wait();
 //   polled      operation.post(executor); while (!operation.done()) executor.tick(budget);
 //   callback    operation.post(executor, [](auto& result) noexcept { ... });
 //   coroutine   auto found = co_await table.lookup(key);
 //   fiber       auto found = firn::fiber::await(table.lookup(key));
-// There is one implementation behind all five: `step()`, which either finishes or hands the operation
-// to a waiter and is called again, from the start, when it is woken.
+// There is one implementation behind all five: `step()`, which either finishes or hands the
+// operation to a waiter and is called again, from the start, when it is woken.
 //
 // Thread rules: an operation belongs to the executor it was posted to; `post`, `cancel`, `done`,
 // `result` and the destructor are called on the thread that ticks that executor.
@@ -41,8 +41,8 @@ enum class OperationState : std::uint8_t { ready, running, waiting, done };
 
 namespace detail {
 
-// Something an executor can run. It stands in at most one queue at a time, and once it was handed to
-// a queue, a waiter or a ring, only its home executor touches it.
+// Something an executor can run. It stands in at most one queue at a time, and once it was handed
+// to a queue, a waiter or a ring, only its home executor touches it.
 struct Runnable {
   Runnable* next = nullptr;
   void (*run)(Runnable&) noexcept = nullptr;
@@ -50,12 +50,14 @@ struct Runnable {
   std::atomic<const void*> wait_key{nullptr};  // what it is parked on, null when it is not
 };
 
-// What one step came to. After `waiting` the operation belongs to its waiter and must not be touched.
+// What one step came to. After `waiting` the operation belongs to its waiter and must not be
+// touched.
 enum class Progress : std::uint8_t { waiting, yes, no, failed };
 
 FIRN_API Result<runtime::ExecutorCore*> executor_of_this_thread() noexcept;
 FIRN_API void run_until_done(OperationBase& operation) noexcept;
-// Calls the operation's notice, counting how deeply notices stand inside one another on this thread.
+// Calls the operation's notice, counting how deeply notices stand inside one another on this
+// thread.
 FIRN_API void deliver(OperationBase& operation) noexcept;
 // Whether notices are nested so deeply that the next operation starts from its executor's queue.
 FIRN_API bool nested_too_deeply() noexcept;
@@ -74,8 +76,8 @@ class OperationBase : private detail::Runnable {
   [[nodiscard]] bool done() const noexcept { return state_ == OperationState::done; }
 
   /// Asks for an early end: the operation becomes done with `cancelled` at the latest when what it
-  /// waits for arrives, and has then changed nothing. One that was never posted is done at once; one
-  /// that is done stays as it is.
+  /// waits for arrives, and has then changed nothing. One that was never posted is done at once;
+  /// one that is done stays as it is.
   FIRN_API void cancel() noexcept;
 
  protected:
@@ -114,10 +116,14 @@ class OperationBase : private detail::Runnable {
   // The two arrows into `running`, the two out of it, and the early end of a fresh operation.
   static constexpr bool legal(OperationState from, OperationState to) noexcept {
     switch (from) {
-      case OperationState::ready: return to == OperationState::running || to == OperationState::done;
-      case OperationState::running: return to == OperationState::waiting || to == OperationState::done;
-      case OperationState::waiting: return to == OperationState::running;
-      case OperationState::done: return false;
+      case OperationState::ready:
+        return to == OperationState::running || to == OperationState::done;
+      case OperationState::running:
+        return to == OperationState::waiting || to == OperationState::done;
+      case OperationState::waiting:
+        return to == OperationState::running;
+      case OperationState::done:
+        return false;
     }
     return false;
   }
@@ -155,8 +161,8 @@ class Operation : public OperationBase {
   }
 
   /// The same, and calls `callback(Result<T>&)` once on the executor's thread when the operation is
-  /// done, possibly before `post` returns. The callback may destroy the operation. It is kept inside
-  /// the operation: at most `callback_size_max` bytes, trivially copyable.
+  /// done, possibly before `post` returns. The callback may destroy the operation. It is kept
+  /// inside the operation: at most `callback_size_max` bytes, trivially copyable.
   template <class F>
   [[nodiscard]] Result<void> post(Executor& executor, F callback) noexcept {
     static_assert(std::is_nothrow_invocable_v<F&, Result<T>&>, "callbacks are noexcept");

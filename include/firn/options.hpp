@@ -1,5 +1,5 @@
-// What a caller chooses when a domain is opened or an object in it is created. Each structure is meant
-// for designated initialisers and is checked as a whole by the call that takes it.
+// What a caller chooses when a domain is opened or an object in it is created. Each structure is
+// meant for designated initialisers and is checked as a whole by the call that takes it.
 #pragma once
 
 #include <cstdint>
@@ -85,8 +85,8 @@ struct TableOptions {
   Persistence persistence = Persistence::persistent;
   Placement placement = {};
   /// The tables that this table's references may point into. Empty: every table, at the time of the
-  /// create, of the type a reference field names, and the table itself. Naming a table that does not
-  /// exist or has another type is `invalid_argument`.
+  /// create, of the type a reference field names, and the table itself. Naming a table that does
+  /// not exist or has another type is `invalid_argument`.
   std::vector<std::string_view> references = {};
 };
 

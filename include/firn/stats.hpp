@@ -28,9 +28,9 @@ struct TableInfo {
   std::uint16_t version_minor = 0;
   bool sack = false;
   Persistence persistence = Persistence::persistent;
-  std::string key_schema;     ///< "parent:u64,name:string"
-  std::string record_schema;  ///< "id:u64,body:ref(mdfs.body)"
-  std::string comparator;     ///< its catalogued id
+  std::string key_schema;                 ///< "parent:u64,name:string"
+  std::string record_schema;              ///< "id:u64,body:ref(mdfs.body)"
+  std::string comparator;                 ///< its catalogued id
   std::vector<std::uint64_t> references;  ///< ids of the tables that its references may point into
   std::uint64_t pair_count = 0;
 };

@@ -72,8 +72,8 @@ struct Found {
 
 }  // namespace detail
 
-/// Finds a record by key: empty when there is none. The record is `corrupt`, with the table's number,
-/// when the type's codec does not accept its bytes; `Table::read` still shows them.
+/// Finds a record by key: empty when there is none. The record is `corrupt`, with the table's
+/// number, when the type's codec does not accept its bytes; `Table::read` still shows them.
 template <class Type>
 class LookupOperation final : public Operation<std::optional<OwnedRecordOf<Type>>> {
  public:
@@ -92,9 +92,12 @@ class LookupOperation final : public Operation<std::optional<OwnedRecordOf<Type>
   }
   void settle(detail::Progress progress) noexcept override {
     switch (progress) {
-      case detail::Progress::yes: return this->settle_with(std::move(found_.record));
-      case detail::Progress::no: return this->settle_with(std::optional<OwnedRecordOf<Type>>());
-      default: return this->settle_with(fail(this->error_));
+      case detail::Progress::yes:
+        return this->settle_with(std::move(found_.record));
+      case detail::Progress::no:
+        return this->settle_with(std::optional<OwnedRecordOf<Type>>());
+      default:
+        return this->settle_with(fail(this->error_));
     }
   }
 
@@ -104,8 +107,8 @@ class LookupOperation final : public Operation<std::optional<OwnedRecordOf<Type>
   detail::Found<Type> found_;
 };
 
-/// Shows a found record's bytes to a visitor, without decoding or copying them; says whether there was
-/// one. The visitor may be called again with a newer version, and the last call counts.
+/// Shows a found record's bytes to a visitor, without decoding or copying them; says whether there
+/// was one. The visitor may be called again with a newer version, and the last call counts.
 template <class Type, class Visitor>
 class ReadOperation final : public Operation<bool> {
  public:
@@ -201,9 +204,10 @@ class SackInsertOperation final : public Operation<Address> {
 /// time. It outlives its operations and cursors. Keys and records are moved into the operation, but
 /// for plain bytes, which the caller keeps until it is done.
 ///
-/// Errors of every call: `invalid_state` when the domain is closed, the table destroyed or the process
-/// a forked child; `wrong_domain` for a transaction of another domain; `too_large` for a key above a
-/// quarter of the leaf page or a record above 1 GiB; `no_memory`, `no_space`, `io_error`, `corrupt`.
+/// Errors of every call: `invalid_state` when the domain is closed, the table destroyed or the
+/// process a forked child; `wrong_domain` for a transaction of another domain; `too_large` for a
+/// key above a quarter of the leaf page or a record above 1 GiB; `no_memory`, `no_space`,
+/// `io_error`, `corrupt`.
 template <class Type>
 class Table {
  public:
@@ -215,38 +219,29 @@ class Table {
 
   /// Adds a pair; `already_exists` if the key is there.
   [[nodiscard]] WriteOperation<Type> insert(Key key, Record record) noexcept
-    requires(!is_sack<Type>)
-  {
+      requires(!is_sack<Type>) {
     return {core(), nullptr, detail::WriteKind::insert, std::move(key), std::move(record)};
   }
   [[nodiscard]] WriteOperation<Type> insert(Transaction& transaction, Key key,
-                                            Record record) noexcept
-    requires(!is_sack<Type>)
-  {
+                                            Record record) noexcept requires(!is_sack<Type>) {
     return {core(), transaction.core(), detail::WriteKind::insert, std::move(key),
             std::move(record)};
   }
   /// Adds a record to a sack; the address is Firn's choice and is never used again while it lives.
-  [[nodiscard]] SackInsertOperation<Type> insert(Record record) noexcept
-    requires(is_sack<Type>)
-  {
+  [[nodiscard]] SackInsertOperation<Type> insert(Record record) noexcept requires(is_sack<Type>) {
     return {core(), nullptr, std::move(record)};
   }
   [[nodiscard]] SackInsertOperation<Type> insert(Transaction& transaction, Record record) noexcept
-    requires(is_sack<Type>)
-  {
+      requires(is_sack<Type>) {
     return {core(), transaction.core(), std::move(record)};
   }
 
   /// Inserts or replaces, without looking.
-  [[nodiscard]] WriteOperation<Type> put(Key key, Record record) noexcept
-    requires(!is_sack<Type>)
-  {
+  [[nodiscard]] WriteOperation<Type> put(Key key, Record record) noexcept requires(!is_sack<Type>) {
     return {core(), nullptr, detail::WriteKind::put, std::move(key), std::move(record)};
   }
   [[nodiscard]] WriteOperation<Type> put(Transaction& transaction, Key key, Record record) noexcept
-    requires(!is_sack<Type>)
-  {
+      requires(!is_sack<Type>) {
     return {core(), transaction.core(), detail::WriteKind::put, std::move(key), std::move(record)};
   }
 
@@ -293,19 +288,17 @@ class Table {
   [[nodiscard]] Cursor<Type> cursor(Range<Key> range = {}) const noexcept {
     return Cursor<Type>(core(), nullptr, range);
   }
-  [[nodiscard]] Cursor<Type> cursor(Transaction& transaction, Range<Key> range = {}) const noexcept {
+  [[nodiscard]] Cursor<Type> cursor(Transaction& transaction,
+                                    Range<Key> range = {}) const noexcept {
     return Cursor<Type>(core(), transaction.core(), range);
   }
 
-  /// A reference to the pair of `key` in this table, to be kept in a record. The pair need not exist.
-  [[nodiscard]] Result<Ref<Type>> ref(const Key& key) const noexcept
-    requires(!is_sack<Type>)
-  {
+  /// A reference to the pair of `key` in this table, to be kept in a record. The pair need not
+  /// exist.
+  [[nodiscard]] Result<Ref<Type>> ref(const Key& key) const noexcept requires(!is_sack<Type>) {
     return Ref<Type>::make(id(), key);
   }
-  [[nodiscard]] Ref<Type> ref(Address address) const noexcept
-    requires(is_sack<Type>)
-  {
+  [[nodiscard]] Ref<Type> ref(Address address) const noexcept requires(is_sack<Type>) {
     return *Ref<Type>::make(id(), address);
   }
 

@@ -1,5 +1,5 @@
-// Coroutines over operations: `Task<T>` is a C++20 coroutine whose `co_await table.lookup(key)` waits
-// without blocking its thread. Only the user's own frame is allocated.
+// Coroutines over operations: `Task<T>` is a C++20 coroutine whose `co_await table.lookup(key)`
+// waits without blocking its thread. Only the user's own frame is allocated.
 #pragma once
 
 #include <coroutine>

@@ -1,7 +1,8 @@
 // Transactions: groups of updates that a failure leaves all or none of.
 //
-// Commit makes a transaction visible; it becomes durable later, in order, and says so. What a domain
-// type ignores of this its capabilities tell (light: updates apply at once, notices come at commit).
+// Commit makes a transaction visible; it becomes durable later, in order, and says so. What a
+// domain type ignores of this its capabilities tell (light: updates apply at once, notices come at
+// commit).
 #pragma once
 
 #include <cstdint>
@@ -63,8 +64,8 @@ class PersistentOperation final : public Operation<Persisted> {
   std::uint64_t epoch_ = 0;
 };
 
-/// A transaction's handle: move-only, one thread at a time. Dropping an open one aborts it where the
-/// domain can, and closes it where it cannot.
+/// A transaction's handle: move-only, one thread at a time. Dropping an open one aborts it where
+/// the domain can, and closes it where it cannot.
 class Transaction {
  public:
   Transaction() noexcept = default;
@@ -79,8 +80,8 @@ class Transaction {
     if (core_ != nullptr) detail::drop(*core_);
   }
 
-  /// Makes the updates visible and, later and without further calls, durable. `invalid_state` if the
-  /// transaction is closed already.
+  /// Makes the updates visible and, later and without further calls, durable. `invalid_state` if
+  /// the transaction is closed already.
   [[nodiscard]] FinishOperation commit() noexcept { return {core_, &detail::commit}; }
   /// Drops the updates. `invalid_state` if it was not begun abortable or is closed.
   [[nodiscard]] FinishOperation abort() noexcept { return {core_, &detail::abort}; }

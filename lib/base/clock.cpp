@@ -5,9 +5,7 @@ namespace {
 
 class SteadyClock final : public Clock {
  public:
-  [[nodiscard]] TimePoint now() const noexcept override {
-    return std::chrono::steady_clock::now();
-  }
+  [[nodiscard]] TimePoint now() const noexcept override { return std::chrono::steady_clock::now(); }
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The library's side of include/firn/detail/engine.hpp: what every domain type checks in the same way
-// stands here, the rest is the type's own.
+// The library's side of include/firn/detail/engine.hpp: what every domain type checks in the same
+// way stands here, the rest is the type's own.
 #include <firn/detail/engine.hpp>
 
 #include <array>
@@ -77,8 +77,7 @@ thread_local BufferStore buffer_store;
 
 std::size_t StripedCounter::stripe_of_this_thread() noexcept {
   static constinit std::atomic<std::size_t> thread_count{0};
-  thread_local const std::size_t stripe =
-      thread_count.fetch_add(1, std::memory_order_relaxed) % 16;
+  thread_local const std::size_t stripe = thread_count.fetch_add(1, std::memory_order_relaxed) % 16;
   return stripe;
 }
 
@@ -194,8 +193,8 @@ Progress follow(OperationBase& operation, Error& error, DomainCore& domain,
   const Progress found = domain.find_table(operation, error, table_id, table);
   if (found == Progress::waiting || found == Progress::failed) return found;
   if (found == Progress::no) {
-    return fail_with(error, fail(ErrorCode::not_found, "the reference's table {} was destroyed",
-                                 table_id));
+    return fail_with(
+        error, fail(ErrorCode::not_found, "the reference's table {} was destroyed", table_id));
   }
   if (table.get()->type().name != type_name) {
     return fail_at(error,
@@ -216,21 +215,23 @@ Progress open_domain(OperationBase& operation, Error& error, const std::string& 
   for (std::uint32_t bit = 1; bit != 0; bit <<= 1) {
     const auto capability = static_cast<Capability>(bit);
     if (includes(options.required, capability) && !includes(offered, capability)) {
-      return fail_with(error, fail(ErrorCode::unsupported,
-                                   "this domain type lacks the capability '{s}'", 0,
-                                   name_of(capability).data()));
+      return fail_with(
+          error, fail(ErrorCode::unsupported, "this domain type lacks the capability '{s}'", 0,
+                      name_of(capability).data()));
     }
   }
   base::watch_forks();
   switch (options.type) {
-    case DomainType::light: return open_light(operation, error, path, options, out);
+    case DomainType::light:
+      return open_light(operation, error, path, options, out);
     case DomainType::native:
     case DomainType::db5:
-    case DomainType::rvm: break;
+    case DomainType::rvm:
+      break;
   }
-  return fail_with(error, fail(ErrorCode::unsupported,
-                               "the domain type '{s}' is not part of this build", 0,
-                               name_of(options.type).data()));
+  return fail_with(
+      error, fail(ErrorCode::unsupported, "the domain type '{s}' is not part of this build", 0,
+                  name_of(options.type).data()));
 }
 
 Progress close_domain(OperationBase& operation, Error& error, DomainCore& domain) noexcept {
@@ -266,8 +267,8 @@ Progress open_table(OperationBase& operation, Error& error, DomainCore& domain,
   return domain.open_table(operation, error, name, type, out);
 }
 
-Progress destroy_table(OperationBase& operation, Error& error, DomainCore& domain,
-                       TableCore& table, Force force) noexcept {
+Progress destroy_table(OperationBase& operation, Error& error, DomainCore& domain, TableCore& table,
+                       Force force) noexcept {
   auto checked = domain.usable();
   if (checked.has_value() && &table.domain() != &domain) {
     checked = fail(ErrorCode::wrong_domain, "the table belongs to another domain");

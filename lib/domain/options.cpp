@@ -121,10 +121,12 @@ std::string_view name_of(Capability capability) noexcept {
 
 Capability capabilities_of(DomainType type) noexcept {
   switch (type) {
-    case DomainType::light: return Capability::ordered | Capability::sacks | Capability::notify;
+    case DomainType::light:
+      return Capability::ordered | Capability::sacks | Capability::notify;
     case DomainType::native:
     case DomainType::db5:
-    case DomainType::rvm: return Capability::none;
+    case DomainType::rvm:
+      return Capability::none;
   }
   return Capability::none;
 }

@@ -17,7 +17,8 @@ namespace {
 
 thread_local ExecutorCore* current_core = nullptr;
 
-// The budget is looked at after this many runnables: reading the clock costs as much as a few of them.
+// The budget is looked at after this many runnables: reading the clock costs as much as a few of
+// them.
 constexpr std::size_t runs_between_clock_reads = 16;
 
 }  // namespace

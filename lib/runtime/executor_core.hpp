@@ -1,11 +1,13 @@
 // The inside of an executor.
 //
-// Owner thread: the one that ticks. Its fields are touched by no other thread, but for the mailbox and
-// `armed_`. Another thread wakes something here by `send`: a push onto the mailbox, which is a list
-// through the things themselves, so that waking never waits, never fails and allocates nothing.
+// Owner thread: the one that ticks. Its fields are touched by no other thread, but for the mailbox
+// and `armed_`. Another thread wakes something here by `send`: a push onto the mailbox, which is a
+// list through the things themselves, so that waking never waits, never fails and allocates
+// nothing.
 //
-// Sleeping without losing a wake-up: before the owner sleeps it sets `armed_` and looks at the mailbox
-// once more; a sender pushes first and then takes `armed_` away; who takes it away writes the eventfd.
+// Sleeping without losing a wake-up: before the owner sleeps it sets `armed_` and looks at the
+// mailbox once more; a sender pushes first and then takes `armed_` away; who takes it away writes
+// the eventfd.
 #pragma once
 
 #include <array>

@@ -10,8 +10,8 @@
 namespace firn::runtime {
 namespace {
 
-// Set while a fiber runs; read on the same thread only, through a function, since a compiler may not
-// keep a thread_local's address across a switch of stacks.
+// Set while a fiber runs; read on the same thread only, through a function, since a compiler may
+// not keep a thread_local's address across a switch of stacks.
 thread_local Fiber* running_fiber = nullptr;
 
 [[gnu::noinline]] Fiber*& running_slot() noexcept {

@@ -1,9 +1,9 @@
 // A shared/exclusive latch of one word whose waiters are parked operations, never sleeping threads.
 // Shared between threads; held for short stretches without waiting, I/O or user code.
 //
-// Word: exclusive bit 63, waiter bit 62, count of shared holders below. The waiter bit is set, under
-// the bucket's mutex, by whoever parks, and is cleared there by the release that wakes them all. While
-// it is set no new shared holder enters, so that readers cannot starve a writer.
+// Word: exclusive bit 63, waiter bit 62, count of shared holders below. The waiter bit is set,
+// under the bucket's mutex, by whoever parks, and is cleared there by the release that wakes them
+// all. While it is set no new shared holder enters, so that readers cannot starve a writer.
 #pragma once
 
 #include <atomic>
@@ -47,12 +47,12 @@ class Latch {
   // Takes the latch, or parks `operation` until it may be free. True: held. False: parked, and the
   // operation starts again when it is woken.
   [[nodiscard]] bool exclusive_or_park(OperationBase& operation) noexcept {
-    return acquire_or_park(operation, [this]() noexcept { return try_exclusive(); },
-                           ~waiters);
+    return acquire_or_park(
+        operation, [this]() noexcept { return try_exclusive(); }, ~waiters);
   }
   [[nodiscard]] bool shared_or_park(OperationBase& operation) noexcept {
-    return acquire_or_park(operation, [this]() noexcept { return try_shared(); },
-                           exclusive | waiters);
+    return acquire_or_park(
+        operation, [this]() noexcept { return try_shared(); }, exclusive | waiters);
   }
 
   [[nodiscard]] bool held_exclusively() const noexcept {

@@ -9,8 +9,9 @@
 namespace firn {
 namespace {
 
-// Callbacks that post operations whose callbacks post operations ... : beyond this depth the next one
-// starts from its executor's queue, so that the stack stays small (each level takes about 300 B).
+// Callbacks that post operations whose callbacks post operations ... : beyond this depth the next
+// one starts from its executor's queue, so that the stack stays small (each level takes about 300
+// B).
 constexpr int notice_depth_max = 16;
 thread_local int notice_depth = 0;
 
@@ -40,7 +41,8 @@ void OperationBase::cancel() noexcept {
       // operation is in the lot no longer it is on its way home and finds the request there.
       if (runtime::ParkingLot::shared().withdraw(*this)) home->enqueue(*this);
       return;
-    case OperationState::done: return;
+    case OperationState::done:
+      return;
   }
 }
 

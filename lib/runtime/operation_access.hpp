@@ -17,8 +17,8 @@ struct OperationAccess {
   }
   static void notify(OperationBase& operation) noexcept { operation.notify_(operation); }
 
-  // Before the operation is handed to whoever will wake it: from then on it may run at any moment on
-  // its home executor, and the caller may not touch it again.
+  // Before the operation is handed to whoever will wake it: from then on it may run at any moment
+  // on its home executor, and the caller may not touch it again.
   static detail::Runnable& prepare_wait(OperationBase& operation) noexcept {
     operation.transition(OperationState::waiting);
     operation.run = &resume;
@@ -48,9 +48,9 @@ namespace runtime {
 template <class StillBlocked>
 [[nodiscard]] bool park_operation(ParkingLot& lot, const void* key, OperationBase& operation,
                                   StillBlocked&& still_blocked) noexcept {
-  return lot.park(
-      key, OperationAccess::runnable(operation), std::forward<StillBlocked>(still_blocked),
-      [&operation]() noexcept { OperationAccess::prepare_wait(operation); });
+  return lot.park(key, OperationAccess::runnable(operation),
+                  std::forward<StillBlocked>(still_blocked),
+                  [&operation]() noexcept { OperationAccess::prepare_wait(operation); });
 }
 
 }  // namespace runtime

@@ -1,6 +1,7 @@
 // Where runnables wait for latches, pages and room: 1,024 buckets by the address of what is waited
 // for, so that a latch needs one bit of its own and no memory. Shared between threads.
-//   1. A runnable is parked only if the caller's condition still holds under the bucket's mutex; who
+//   1. A runnable is parked only if the caller's condition still holds under the bucket's mutex;
+//   who
 //      ends the condition changes it first and then unparks: so no wake-up is lost.
 //   2. After `park` returned true the runnable belongs to the lot, then to its home executor.
 //   3. No thread sleeps here: the mutex is held for a few instructions, never across user code.

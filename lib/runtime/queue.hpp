@@ -1,6 +1,6 @@
-// A bounded queue between executors, any number of senders and receivers. Where it is full the sender
-// parks, where it is empty the receiver does; nobody sleeps and nothing is overwritten.
-// The ring is Dmitry Vyukov's bounded MPMC queue: a cell's turn says whose move it is.
+// A bounded queue between executors, any number of senders and receivers. Where it is full the
+// sender parks, where it is empty the receiver does; nobody sleeps and nothing is overwritten. The
+// ring is Dmitry Vyukov's bounded MPMC queue: a cell's turn says whose move it is.
 #pragma once
 
 #include <atomic>
@@ -28,7 +28,8 @@ class Queue {
     std::size_t rounded = 2;
     while (rounded < capacity) rounded *= 2;
     std::unique_ptr<Cell[]> cells(new (std::nothrow) Cell[rounded]);
-    if (cells == nullptr) return fail(ErrorCode::no_memory, "no memory for a queue of {}", capacity);
+    if (cells == nullptr)
+      return fail(ErrorCode::no_memory, "no memory for a queue of {}", capacity);
     auto* queue = new (std::nothrow) Queue(std::move(cells), rounded);
     if (queue == nullptr) return fail(ErrorCode::no_memory, "no memory for a queue");
     return std::unique_ptr<Queue>(queue);
@@ -48,8 +49,8 @@ class Queue {
     return message;
   }
 
-  /// Sends, or parks `sender` until there may be room: then call again. `committed()` runs just before
-  /// the sender belongs to the parking lot. False: parked.
+  /// Sends, or parks `sender` until there may be room: then call again. `committed()` runs just
+  /// before the sender belongs to the parking lot. False: parked.
   template <class Committed>
   [[nodiscard]] bool push_or_park(const T& message, Runnable& sender,
                                   Committed&& committed) noexcept {
@@ -134,8 +135,8 @@ class Queue {
     }
   }
 
-  // The waiter raises `waiting` and then looks once more; the other side moves a cell's turn and then
-  // looks at `waiting`: one of the two sees the other. All four are sequentially consistent.
+  // The waiter raises `waiting` and then looks once more; the other side moves a cell's turn and
+  // then looks at `waiting`: one of the two sees the other. All four are sequentially consistent.
   template <class Committed, class Blocked>
   bool park(std::atomic<bool>& waiting, Runnable& runnable, Committed& committed,
             Blocked&& blocked) noexcept {

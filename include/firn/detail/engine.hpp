@@ -56,8 +56,8 @@ class Reference {
   Core* core_ = nullptr;
 };
 
-// Where a found record goes: `take` sees it during the call only. It may be called again with another
-// version of the record when a step is repeated; the last call counts.
+// Where a found record goes: `take` sees it during the call only. It may be called again with
+// another version of the record when a step is repeated; the last call counts.
 struct RecordSink {
   void (*take)(void* context, Bytes record) noexcept = nullptr;
   void* context = nullptr;
@@ -105,8 +105,8 @@ class ScratchBuffer {
   Buffer buffer_;
 };
 
-// Steps of operations. Each either parks the operation and says `waiting`, or ends with yes or no, or
-// fills `error` and says `failed`. Views are used during the call only.
+// Steps of operations. Each either parks the operation and says `waiting`, or ends with yes or no,
+// or fills `error` and says `failed`. Views are used during the call only.
 FIRN_API Progress lookup(OperationBase& operation, Error& error, TableCore& table,
                          TransactionCore* transaction, Bytes key, RecordSink sink) noexcept;
 FIRN_API Progress write(OperationBase& operation, Error& error, TableCore& table,
@@ -116,8 +116,8 @@ FIRN_API Progress insert_into_sack(OperationBase& operation, Error& error, Table
                                    TransactionCore* transaction, Address& address,
                                    Bytes record) noexcept;
 // `target` is where a seek goes.
-FIRN_API Progress move_cursor(OperationBase& operation, Error& error, CursorState& cursor, Move move,
-                              Bytes target) noexcept;
+FIRN_API Progress move_cursor(OperationBase& operation, Error& error, CursorState& cursor,
+                              Move move, Bytes target) noexcept;
 // Checks the bounds against each other and the table; the answer is the new cursor's status.
 FIRN_API Result<void> check_cursor(const CursorState& cursor) noexcept;
 FIRN_API Progress follow(OperationBase& operation, Error& error, DomainCore& domain,

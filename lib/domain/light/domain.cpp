@@ -75,9 +75,7 @@ class LightTransaction final : public TransactionCore {
 }  // namespace
 
 // In a forked child the tables are the parent's business: they are left alone.
-LightDomain::~LightDomain() {
-  FIRN_ASSERT(tables_.empty() || !of_this_process());
-}
+LightDomain::~LightDomain() { FIRN_ASSERT(tables_.empty() || !of_this_process()); }
 
 bool LightDomain::charge(std::size_t size) noexcept {
   const std::uint64_t before = memory_used_.fetch_add(size, std::memory_order_relaxed);
@@ -177,8 +175,9 @@ Progress LightDomain::open_table(OperationBase& operation, Error& error, const s
   if (table == nullptr) {
     opened = fail(ErrorCode::not_found, "no table of that name");
   } else if (!same_type(table->type(), type)) {
-    opened = fail(ErrorCode::wrong_type,
-                  "name, kind, codec, comparator or major version differ from table {}", table->id());
+    opened =
+        fail(ErrorCode::wrong_type,
+             "name, kind, codec, comparator or major version differ from table {}", table->id());
   } else {
     retain(*table);
     out = Reference<TableCore>::adopt(table);
@@ -218,7 +217,8 @@ Progress LightDomain::destroy_table(OperationBase& operation, Error& error, Tabl
   }
   for (const LightTable* referrer : tables_) {
     const auto& ids = referrer->references();
-    const bool refers = referrer != &table && std::find(ids.begin(), ids.end(), table.id()) != ids.end();
+    const bool refers =
+        referrer != &table && std::find(ids.begin(), ids.end(), table.id()) != ids.end();
     if (force == Force::no && allowed.has_value() && refers) {
       allowed = fail(ErrorCode::busy, "table {} declares references into it", referrer->id());
     }
@@ -245,12 +245,12 @@ Progress LightDomain::list_tables(OperationBase& operation, Error& error,
 Progress LightDomain::create_segment(OperationBase&, Error& error, const std::string&,
                                      const LocalSegment*, const MemorySegment*,
                                      const RemoteSegment*) noexcept {
-  return fail_with(error, fail(ErrorCode::unsupported,
-                               "this domain type lacks the capability 'segments'"));
+  return fail_with(
+      error, fail(ErrorCode::unsupported, "this domain type lacks the capability 'segments'"));
 }
 Progress LightDomain::destroy_segment(OperationBase&, Error& error, const std::string&) noexcept {
-  return fail_with(error, fail(ErrorCode::unsupported,
-                               "this domain type lacks the capability 'segments'"));
+  return fail_with(
+      error, fail(ErrorCode::unsupported, "this domain type lacks the capability 'segments'"));
 }
 
 Progress LightDomain::begin(OperationBase&, Error& error, const TransactionOptions& wanted,

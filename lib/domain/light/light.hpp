@@ -89,7 +89,8 @@ class LightDomain final : public DomainCore {
   }
 
   std::atomic<std::uint32_t> open_transaction_count{0};
-  StripedCounter pairs;  // wraps round below zero on one thread and back on another: the sum is right
+  StripedCounter
+      pairs;  // wraps round below zero on one thread and back on another: the sum is right
 
  private:
   Result<std::vector<std::uint64_t>> resolve_references(const TypeDescription& type,

@@ -86,10 +86,12 @@ class SkipList {
     if (!key.empty()) std::memcpy(&node->next[height], key.data(), key.size());
     return NodePointer(node);
   }
-  // The height for a new node of this key: from its bytes, so that equal histories build equal lists.
+  // The height for a new node of this key: from its bytes, so that equal histories build equal
+  // lists.
   [[nodiscard]] static int height_for(Bytes key) noexcept {
     std::uint64_t hash = 0x9e3779b97f4a7c15u;
-    for (const std::byte byte : key) hash = base::Random::mix(hash ^ static_cast<std::uint64_t>(byte));
+    for (const std::byte byte : key)
+      hash = base::Random::mix(hash ^ static_cast<std::uint64_t>(byte));
     int height = 1;
     while (height < height_max && (hash & 3) == 0) {
       ++height;

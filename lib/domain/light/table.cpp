@@ -72,7 +72,8 @@ LightTable::Attempt LightTable::try_write(WriteKind kind, Bytes key, Bytes recor
         return Attempt::refused;
       }
       break;
-    case WriteKind::put: break;
+    case WriteKind::put:
+      break;
   }
   if (position.equal && record.size() <= position.node->record->capacity) {
     position.node->record->assign(record);
@@ -131,8 +132,8 @@ Progress LightTable::write(OperationBase& operation, Error& error, TransactionCo
   }
   light_.discharge(prepared.charged);
   if (attempt == Attempt::refused) {
-    const char* why = refusal == ErrorCode::not_found ? "no pair has this key"
-                                                      : "a pair of this key is there";
+    const char* why =
+        refusal == ErrorCode::not_found ? "no pair has this key" : "a pair of this key is there";
     return fail_with(error, fail(refusal, why), *this);
   }
   light_.updates.add();
@@ -195,9 +196,8 @@ Progress LightTable::move_cursor(OperationBase& operation, Error& error, CursorS
     if (!latch_.shared_or_park(operation)) return Progress::waiting;
     SkipList::Node* node = destination(cursor, move, target);
     if (node != nullptr) {
-      const bool outside =
-          (cursor.has_upper && compare(node->key(), cursor.upper()) >= 0) ||
-          (cursor.has_lower && compare(node->key(), cursor.lower()) < 0);
+      const bool outside = (cursor.has_upper && compare(node->key(), cursor.upper()) >= 0) ||
+                           (cursor.has_lower && compare(node->key(), cursor.lower()) < 0);
       if (outside) node = nullptr;
     }
     if (node == nullptr) {
