@@ -81,16 +81,17 @@ int run_alone(FiberContext::Entry entry) {
   return 0;
 }
 
-// The pointers are volatile: the compiler would see, and refuse, a plain one.
+// The pointers are volatile, or the compiler would see the error and refuse it; what they point to
+// is volatile, or the faulty write would be optimised away as dead.
 void use_after_free(void*) noexcept {
-  int* volatile memory = new int(1);
+  volatile int* volatile memory = new int(1);
   FiberContext::suspend();
   delete memory;
   FiberContext::suspend();
   *memory = 2;
 }
 
-int* volatile abandoned_local = nullptr;
+volatile int* volatile abandoned_local = nullptr;
 
 // A local variable of a fiber that has ended, and whose stack is idle in the pool.
 int use_after_fiber() {
