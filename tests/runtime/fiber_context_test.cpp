@@ -85,9 +85,12 @@ static std::atomic<std::uint64_t> allocation_count = 0;
 
 // Counts allocations. Weak, so that another test file may bring its own; then the test that counts
 // notices that nothing is counted.
-[[gnu::weak]] void* operator new(std::size_t size_bytes) {
+[[gnu::weak]] void* operator new(std::size_t size_bytes, const std::nothrow_t&) noexcept {
   allocation_count.fetch_add(1, std::memory_order_relaxed);
-  if (void* const memory = std::malloc(size_bytes)) return memory;
+  return std::malloc(size_bytes);
+}
+[[gnu::weak]] void* operator new(std::size_t size_bytes) {
+  if (void* const memory = ::operator new(size_bytes, std::nothrow)) return memory;
   std::abort();
 }
 [[gnu::weak]] void operator delete(void* memory) noexcept { std::free(memory); }
