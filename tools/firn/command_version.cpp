@@ -42,8 +42,7 @@ ExitCode print(Output& output) {
                  {"fmt", fmt_version}});
   } else {
     output.text(
-        fmt::format("firn {}\n  compiler   {}\n  checks     {}\n  sanitizer  {}\n  liburing   {}\n "
-                    " fmt        {}\n",
+        fmt::format("firn {}\n  compiler   {}\n  checks     {}\n  sanitizer  {}\n  fmt        {}\n",
                     FIRN_VERSION, compiler, checks, FIRN_SANITIZER, fmt_version));
   }
   return ExitCode::ok;
