@@ -89,7 +89,7 @@ void Space::delist(std::uint32_t id) noexcept {
 // Puts a chunk that is neither open nor listed where its bits say it belongs.
 void Space::refresh(std::uint32_t id) noexcept {
   Chunk& chunk = chunks_[id];
-  if (write_once()) {
+  if (chunk.state == State::sealed) {
     if (chunk.live != 0 || chunk.pending != 0) return;
     granule_map::clear(used(id), 0, granules_);
     free_granules_ += granules_ - chunk.free;
@@ -146,6 +146,17 @@ Result<Extent> Space::allocate(Group group, std::uint64_t bytes, Claim claim) no
                         (write_once() && claim == Claim::background ? group_count : 0);
   Cursor& cursor = cursors_[slot];
   std::uint32_t granule = next_fit(cursor, count);
+  if (granule == none && tight(claim)) {
+    // No empty chunk is left to take: long holes are worth more than long writes.
+    const Extent fitted = best_fit(group, count);
+    if (fitted.count > 0) {
+      take(fitted);
+      delist(fitted.chunk);
+      enlist(fitted.chunk);
+      if (claim == Claim::reserved) reserved_ -= wanted;
+      return fitted;
+    }
+  }
   if (granule == none) {
     // Closed first, so that what was freed behind its cursor can be chosen, too. A write-once chunk
     // stays open until another is found: sealing it could not be taken back.
@@ -167,6 +178,36 @@ Result<Extent> Space::allocate(Group group, std::uint64_t bytes, Claim claim) no
   cursor.granule = granule + count;
   if (claim == Claim::reserved) reserved_ -= wanted;
   return extent;
+}
+
+bool Space::tight(Claim claim) const noexcept {
+  return !write_once() && claim != Claim::background &&
+         empty_chunks_ <= options_.background_chunks;
+}
+
+// The shortest hole that suffices in the fullest chunk of the group that has one; count 0 if none has, or if
+// a chunk is so empty that filling it in order is the better use.
+Extent Space::best_fit(Group group, std::uint32_t count) const noexcept {
+  const auto& heads = heads_[static_cast<unsigned>(group)];
+  const auto first = static_cast<unsigned>(std::uint64_t{count - 1} * bucket_count / granules_);
+  for (unsigned bucket = first; bucket < bucket_count; ++bucket) {
+    unsigned seen = 0;
+    for (std::uint32_t id = heads[bucket]; id != none && seen < candidates_max;
+         id = chunks_[id].next, ++seen) {
+      if (chunks_[id].longest < count) continue;
+      Extent best{id, 0, 0};
+      std::uint32_t length = none;
+      granule_map::for_each_hole(used(id), 0, granules_, [&](std::uint32_t begin, std::uint32_t end) {
+        if (end - begin >= count && end - begin < length) {
+          best = {id, begin, count};
+          length = end - begin;
+        }
+        return length != count;
+      });
+      return best;
+    }
+  }
+  return {};
 }
 
 // The first hole at or behind the cursor that is long enough.
@@ -280,7 +321,7 @@ void Space::close_chunk(unsigned slot) noexcept {
   if (cursor.chunk == none) return;
   if (write_once()) {
     seal_rest(cursor.chunk, cursor.granule);
-    if (chunks_[cursor.chunk].live == 0 && chunks_[cursor.chunk].pending == 0) refresh(cursor.chunk);
+    refresh(cursor.chunk);
   } else {
     if (chunks_[cursor.chunk].free < granules_) transition(cursor.chunk, State::partial);
     refresh(cursor.chunk);
@@ -340,15 +381,17 @@ std::uint64_t Space::publish(std::uint64_t number) noexcept {
   FIRN_ASSERT(number == published_ + 1);
   std::vector<Extent>& list = pending_[published_ % pending_count];
   std::uint64_t released = 0;
+  std::uint64_t freed = 0;  // without what lies in chunks that come back only whole
   for (const Extent extent : list) {
     for_each_part(extent, [&](std::uint32_t id, std::uint32_t begin, std::uint32_t end) {
       FIRN_ASSERT(granule_map::all_set(used(id), begin, end));
       FIRN_ASSERT(granule_map::none_set(live(id), begin, end));
       Chunk& chunk = chunks_[id];
       chunk.pending -= end - begin;
-      if (!write_once()) {
+      if (!write_once() && chunk.state != State::sealed) {
         granule_map::clear(used(id), begin, end);
         chunk.free += end - begin;
+        freed += end - begin;
         delist(id);
       }
       return true;
@@ -356,7 +399,7 @@ std::uint64_t Space::publish(std::uint64_t number) noexcept {
     released += extent.count;
   }
   pending_granules_ -= released;
-  if (!write_once()) free_granules_ += released;
+  free_granules_ += freed;
   // Only now are the bits of every chunk as they will be; each chunk is looked at once.
   for (const Extent extent : list) {
     for_each_part(extent, [&](std::uint32_t id, std::uint32_t, std::uint32_t) {
@@ -380,18 +423,28 @@ std::span<const Extent> Space::pending(std::uint64_t number) const noexcept {
   return pending_[number % pending_count];
 }
 
+void Space::drain(std::uint32_t chunk) noexcept {
+  FIRN_ASSERT(started_);
+  const State state = chunks_[chunk].state;
+  if (state == State::sealed) return;
+  FIRN_ASSERT(state == State::partial);
+  FIRN_ASSERT(reserved_ + chunks_[chunk].free <= free_granules_);
+  delist(chunk);
+  seal_rest(chunk, 0);
+}
+
 bool Space::sealed(std::uint32_t chunk) const noexcept {
   return chunks_[chunk].state == State::sealed;
 }
 
 Result<std::vector<std::uint32_t>> Space::pick_victims(
     std::uint32_t most, std::uint32_t live_percent_max) const noexcept {
-  FIRN_ASSERT(write_once());
   std::vector<std::uint32_t> victims;
   try {
     for (std::uint32_t id = 0; id < chunks_.size(); ++id) {
       const Chunk& chunk = chunks_[id];
-      if (chunk.state != State::sealed || chunk.live == 0) continue;
+      const bool closed = chunk.state == State::sealed || chunk.state == State::partial;
+      if (!closed || chunk.live == 0) continue;
       if (std::uint64_t{chunk.live} * 100 > std::uint64_t{granules_} * live_percent_max) continue;
       victims.push_back(id);
     }

@@ -7,8 +7,10 @@
 //
 // Filling holes (local devices): a group writes its open chunk in address order, hole by hole, so that
 // images written one after another lie together. When it is used up, the next one is the chunk of the
-// group with the most free granules if 5 % of it is free; else an empty chunk, lowest address first; else
-// whatever still has a hole. Nothing is ever moved.
+// group with the most free granules if 5 % of it is free; else an empty chunk, lowest address first. Where
+// none is left to take, long holes are worth more than long writes: the shortest hole that suffices in the
+// fullest chunk. Nothing is moved in the steady state; if extents of many lengths leave no hole long
+// enough, the caller gets no_space while `available` is large, and drains the emptiest chunk.
 //
 // Write-once (append-only and remote segments): a chunk is filled front to back and sealed; what is given
 // up in it stays dead until nothing in it lives, or until a cleaner has copied the rest away.
@@ -118,10 +120,14 @@ class Space {
   /// Adds chunks at the end.
   Result<void> grow(std::uint32_t chunks) noexcept;
 
-  /// Write-once: up to `most` sealed chunks to clean, emptiest first, leaving out those with nothing live
-  /// (they empty themselves) and those more than `live_percent_max` live.
+  /// Up to `most` chunks worth emptying, emptiest first, leaving out open ones, those with nothing live
+  /// (they empty themselves) and those more than `live_percent_max` live. The caller drains them all, then copies
+  /// what lives in it to new places with Claim::background and gives the old ones up.
   [[nodiscard]] Result<std::vector<std::uint32_t>> pick_victims(
       std::uint32_t most, std::uint32_t live_percent_max) const noexcept;
+  /// Takes the holes of a chunk out of use: it comes back whole when all in it is given up and published.
+  /// Needs as many free granules elsewhere as are reserved. A no-op where it is sealed.
+  void drain(std::uint32_t chunk) noexcept;
   /// Write-once: seals the open chunk of `group`; a no-op where none is open.
   void seal(Group group) noexcept;
   [[nodiscard]] bool sealed(std::uint32_t chunk) const noexcept;
@@ -138,6 +144,7 @@ class Space {
     return static_cast<std::uint32_t>(chunks_.size());
   }
   [[nodiscard]] std::uint32_t used_chunks() const noexcept { return used_chunks_; }
+  [[nodiscard]] std::uint64_t live_granules() const noexcept { return live_granules_; }
   /// Granules that Claim::ordinary may still take.
   [[nodiscard]] std::uint64_t available() const noexcept;
   [[nodiscard]] bool is_live(Extent extent) const noexcept;
@@ -193,6 +200,8 @@ class Space {
 
   [[nodiscard]] std::uint64_t background_granules() const noexcept;
   Result<Extent> allocate_large(Group group, std::uint32_t count, Claim claim) noexcept;
+  [[nodiscard]] bool tight(Claim claim) const noexcept;
+  [[nodiscard]] Extent best_fit(Group group, std::uint32_t count) const noexcept;
   [[nodiscard]] std::uint32_t next_fit(const Cursor& cursor, std::uint32_t count) const noexcept;
   [[nodiscard]] std::uint32_t choose(Group group, std::uint32_t count, Claim claim) const noexcept;
   [[nodiscard]] std::uint32_t best_partial(Group group, std::uint32_t count, std::uint32_t least_free,

@@ -74,7 +74,7 @@ void Space::check_well_formed() const noexcept {
                                                       words_);
     for (std::uint32_t word = 0; word < words_; ++word) {
       FIRN_ASSERT((live(id)[word] & ~used(id)[word]) == 0);
-      if (!write_once()) {
+      if (!write_once() && chunk.state != State::sealed) {
         FIRN_ASSERT(used(id)[word] == (live(id)[word] | pending_here[word]));
       }
     }
@@ -82,7 +82,7 @@ void Space::check_well_formed() const noexcept {
     FIRN_ASSERT(chunk.live == granule_map::count(live(id)));
     FIRN_ASSERT(chunk.pending == granule_map::count(pending_here));
     FIRN_ASSERT((chunk.state == State::empty) == granule_map::all_set(empty_, id, id + 1));
-    FIRN_ASSERT(chunk.state != State::sealed || (write_once() && chunk.free == 0));
+    FIRN_ASSERT(chunk.state != State::sealed || chunk.free == 0);
     const bool should_be_listed =
         started_ && chunk.state == State::partial && !write_once() && chunk.free > 0;
     FIRN_ASSERT(should_be_listed == (chunk.bucket != unlisted));
