@@ -32,9 +32,12 @@ bool process_madvise_works(const MemoryCalls& calls, int pidfd) noexcept {
   auto* const first = static_cast<volatile unsigned char*>(page);
   *first = 1;
   const iovec range{page, smallest_page_bytes};
-  const bool works = calls.process_madvise(pidfd, &range, 1, MADV_DONTNEED) ==
-                         static_cast<long>(smallest_page_bytes) &&
-                     *first == 0;
+  long advised = 0;
+  int tries = 0;
+  do {
+    advised = calls.process_madvise(pidfd, &range, 1, MADV_DONTNEED);
+  } while (advised < 0 && (errno == EAGAIN || errno == EINTR) && ++tries < try_again_max);
+  const bool works = advised == static_cast<long>(smallest_page_bytes) && *first == 0;
   static_cast<void>(::munmap(page, smallest_page_bytes));
   return works;
 }
@@ -63,7 +66,9 @@ class MmapMemory final : public Memory {
         std::lower_bound(batch.begin(), batch.end(), PageSlot(populate_class_min, 0)) -
         batch.begin());
     // A refusal is no failure: the access itself then takes the fault.
-    if (small < batch.size()) static_cast<void>(advise(batch.subspan(small), MADV_POPULATE_WRITE, populated_));
+    if (small < batch.size()) {
+      static_cast<void>(advise(batch.subspan(small), MADV_POPULATE_WRITE, populated_));
+    }
     return account(populated_, batch, {static_cast<std::uint32_t>(batch.size()), 0});
   }
 
