@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cfenv>
+#include <csignal>
 #include <cstdint>
 #include <cstdlib>
 #include <new>
@@ -14,7 +15,6 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <csignal>
 
 #include "base/sanitizer.hpp"
 #include "support/catch.hpp"
