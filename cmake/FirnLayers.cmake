@@ -5,7 +5,7 @@ target_compile_features(firn_settings INTERFACE cxx_std_20)
 target_include_directories(firn_settings INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/lib)
 # The prefix map keeps this machine's paths out of the texts of assertions.
 target_compile_options(firn_settings INTERFACE
-  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast -Wcast-qual
+  -Wall -Wextra -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast -Wcast-qual
   -Woverloaded-virtual -fno-omit-frame-pointer -fstack-protector-strong
   -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=)
 if(FIRN_WERROR)

@@ -10,9 +10,9 @@ namespace firn::detail {
                                             int line) noexcept;
 }  // namespace firn::detail
 
-#define FIRN_ASSERT(expression)                                                   \
-  (__builtin_expect(static_cast<bool>(expression), 1)                             \
-       ? static_cast<void>(0)                                                     \
+#define FIRN_ASSERT(expression)                       \
+  (__builtin_expect(static_cast<bool>(expression), 1) \
+       ? static_cast<void>(0)                         \
        : ::firn::detail::assertion_failed(#expression, __FILE__, __LINE__))
 
 #ifdef FIRN_DEBUG

@@ -75,15 +75,14 @@ struct Failure {
 [[nodiscard]] constexpr Failure fail(ErrorCode code, const char* detail = nullptr,
                                      std::uint64_t value = 0,
                                      const char* subject = nullptr) noexcept {
-  return Failure{
-      Error{.code = code, .detail = detail, .subject = subject, .value = value}};
+  return Failure{Error{.code = code, .detail = detail, .subject = subject, .value = value}};
 }
 [[nodiscard]] constexpr Failure fail(const Error& error) noexcept { return Failure{error}; }
 /// The error of a system call: `fail_system(ErrorCode::io_error, errno, "pwrite")`.
 [[nodiscard]] constexpr Failure fail_system(ErrorCode code, int system_error, const char* detail,
                                             Place place = {}) noexcept {
-  return Failure{Error{
-      .code = code, .system_error = system_error, .place = place, .detail = detail}};
+  return Failure{
+      Error{.code = code, .system_error = system_error, .place = place, .detail = detail}};
 }
 
 }  // namespace firn

@@ -100,9 +100,9 @@ class [[nodiscard]] Result : private detail::ResultStorage<T> {
   using value_type = T;
 
   template <class U = T>
-    requires(std::is_constructible_v<T, U&&> && !std::is_same_v<std::remove_cvref_t<U>, Failure> &&
-             !std::is_same_v<std::remove_cvref_t<U>, Result>)
-  constexpr Result(U&& value) noexcept : Storage(std::in_place, std::forward<U>(value)) {}
+  requires(std::is_constructible_v<T, U&&> && !std::is_same_v<std::remove_cvref_t<U>, Failure> &&
+           !std::is_same_v<std::remove_cvref_t<U>, Result>) constexpr Result(U&& value) noexcept
+      : Storage(std::in_place, std::forward<U>(value)) {}
   constexpr Result(const Failure& failure) noexcept : Storage(failure.error) {}
 
   [[nodiscard]] constexpr bool has_value() const noexcept { return this->has_value_; }
@@ -169,16 +169,16 @@ static_assert(std::is_trivially_copyable_v<Result<void>>);
 #define FIRN_DETAIL_JOIN(a, b) FIRN_DETAIL_JOIN_(a, b)
 
 /// Returns the error of `expression`, if it is one, from the function around it.
-#define FIRN_TRY(expression)                                                     \
-  do {                                                                           \
-    if (auto&& firn_try_result = (expression); !firn_try_result.has_value())     \
-      return ::firn::fail(firn_try_result.error());                              \
+#define FIRN_TRY(expression)                                                 \
+  do {                                                                       \
+    if (auto&& firn_try_result = (expression); !firn_try_result.has_value()) \
+      return ::firn::fail(firn_try_result.error());                          \
   } while (false)
 
 /// Binds the value of `expression` to `declaration`, or returns its error.
 #define FIRN_TRY_ASSIGN(declaration, ...) \
   FIRN_DETAIL_TRY_ASSIGN(FIRN_DETAIL_JOIN(firn_try_, __COUNTER__), declaration, __VA_ARGS__)
-#define FIRN_DETAIL_TRY_ASSIGN(name, declaration, ...)             \
-  auto name = (__VA_ARGS__);                                       \
-  if (!name.has_value()) return ::firn::fail(name.error());        \
+#define FIRN_DETAIL_TRY_ASSIGN(name, declaration, ...)      \
+  auto name = (__VA_ARGS__);                                \
+  if (!name.has_value()) return ::firn::fail(name.error()); \
   declaration = *std::move(name)

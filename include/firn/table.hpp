@@ -1,0 +1,324 @@
+// Tables: sets of pairs with unique keys, all of the structure that the table type gives.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include <firn/cursor.hpp>
+#include <firn/detail/engine.hpp>
+#include <firn/operation.hpp>
+#include <firn/ref.hpp>
+#include <firn/transaction.hpp>
+
+namespace firn {
+namespace detail {
+
+inline Progress fail_step(Error& error, const Error& cause) noexcept {
+  error = cause;
+  return Progress::failed;
+}
+
+// Calls `use(Bytes)` with the encoded key: plain bytes as they are, anything else by way of a warm
+// buffer of this thread.
+template <class Type, class Use>
+Progress with_key(const KeyOf<Type>& key, Error& error, Use&& use) noexcept {
+  if constexpr (std::is_same_v<KeyCodecOf<Type>, BytesCodec>) {
+    return use(Bytes(key));
+  } else {
+    ScratchBuffer buffer;
+    if (auto encoded = encode_key<Type>(key, *buffer); !encoded.has_value()) {
+      return fail_step(error, encoded.error());
+    }
+    return use(buffer->view());
+  }
+}
+template <class Type, class Use>
+Progress with_record(const RecordOf<Type>& record, Error& error, Use&& use) noexcept {
+  if constexpr (std::is_same_v<RecordCodecOf<Type>, BytesCodec>) {
+    return use(Bytes(record));
+  } else {
+    ScratchBuffer buffer;
+    if (auto encoded = encode_record<Type>(record, *buffer); !encoded.has_value()) {
+      return fail_step(error, encoded.error());
+    }
+    return use(buffer->view());
+  }
+}
+
+// Decodes a found record into the operation that looked for it.
+template <class Type>
+struct Found {
+  std::optional<OwnedRecordOf<Type>> record;
+  Result<void> decoded;
+
+  static void take(void* context, Bytes bytes) noexcept {
+    auto& self = *static_cast<Found*>(context);
+    self.record.emplace();
+    self.decoded = decode_record<Type>(bytes, *self.record);
+  }
+  RecordSink sink() noexcept { return {&take, this}; }
+  // The lookup's answer: a record that does not decode is `corrupt` with its table.
+  Progress check(Progress progress, Error& error, std::uint64_t table) noexcept {
+    if (progress != Progress::yes || decoded.has_value()) return progress;
+    error = decoded.error();
+    error.place.table = static_cast<std::uint32_t>(table);
+    return Progress::failed;
+  }
+};
+
+}  // namespace detail
+
+/// Finds a record by key: empty when there is none. The record is `corrupt`, with the table's
+/// number, when the type's codec does not accept its bytes; `Table::read` still shows them.
+template <class Type>
+class LookupOperation final : public Operation<std::optional<OwnedRecordOf<Type>>> {
+ public:
+  LookupOperation(detail::TableCore* table, detail::TransactionCore* transaction,
+                  KeyOf<Type> key) noexcept
+      : table_(table), transaction_(transaction), key_(std::move(key)) {}
+
+ private:
+  detail::Progress step() noexcept override {
+    return detail::with_key<Type>(key_, this->error_, [this](Bytes key) noexcept {
+      const detail::Progress progress =
+          detail::lookup(*this, this->error_, *table_, transaction_, key, found_.sink());
+      if (progress == detail::Progress::waiting) return progress;
+      return found_.check(progress, this->error_, detail::table_id(*table_));
+    });
+  }
+  void settle(detail::Progress progress) noexcept override {
+    switch (progress) {
+      case detail::Progress::yes:
+        return this->settle_with(std::move(found_.record));
+      case detail::Progress::no:
+        return this->settle_with(std::optional<OwnedRecordOf<Type>>());
+      default:
+        return this->settle_with(fail(this->error_));
+    }
+  }
+
+  detail::TableCore* table_;
+  detail::TransactionCore* transaction_;
+  KeyOf<Type> key_;
+  detail::Found<Type> found_;
+};
+
+/// Shows a found record's bytes to a visitor, without decoding or copying them; says whether there
+/// was one. The visitor may be called again with a newer version, and the last call counts.
+template <class Type, class Visitor>
+class ReadOperation final : public Operation<bool> {
+ public:
+  ReadOperation(detail::TableCore* table, detail::TransactionCore* transaction, KeyOf<Type> key,
+                Visitor visitor) noexcept
+      : table_(table), transaction_(transaction), key_(std::move(key)), visitor_(visitor) {}
+
+ private:
+  static void take(void* context, Bytes record) noexcept {
+    static_cast<ReadOperation*>(context)->visitor_(record);
+  }
+  detail::Progress step() noexcept override {
+    return detail::with_key<Type>(key_, this->error_, [this](Bytes key) noexcept {
+      return detail::lookup(*this, this->error_, *table_, transaction_, key, {&take, this});
+    });
+  }
+  void settle(detail::Progress progress) noexcept override {
+    if (progress == detail::Progress::failed) return settle_with(fail(this->error_));
+    settle_with(Result<bool>(progress == detail::Progress::yes));
+  }
+
+  detail::TableCore* table_;
+  detail::TransactionCore* transaction_;
+  KeyOf<Type> key_;
+  Visitor visitor_;
+};
+
+/// Inserts, puts, updates or erases one pair; atomic for its key.
+template <class Type>
+class WriteOperation final : public Operation<void> {
+ public:
+  WriteOperation(detail::TableCore* table, detail::TransactionCore* transaction,
+                 detail::WriteKind kind, KeyOf<Type> key,
+                 RecordOf<Type> record = RecordOf<Type>()) noexcept
+      : table_(table),
+        transaction_(transaction),
+        key_(std::move(key)),
+        record_(std::move(record)),
+        kind_(kind) {}
+
+ private:
+  [[nodiscard]] bool erases() const noexcept {
+    return kind_ == detail::WriteKind::erase || kind_ == detail::WriteKind::erase_present;
+  }
+  detail::Progress step() noexcept override {
+    return detail::with_key<Type>(key_, this->error_, [this](Bytes key) noexcept {
+      if (erases()) {
+        return detail::write(*this, this->error_, *table_, transaction_, kind_, key, Bytes());
+      }
+      return detail::with_record<Type>(record_, this->error_, [this, key](Bytes record) noexcept {
+        return detail::write(*this, this->error_, *table_, transaction_, kind_, key, record);
+      });
+    });
+  }
+  void settle(detail::Progress progress) noexcept override {
+    if (progress == detail::Progress::failed) return settle_with(fail(this->error_));
+    settle_with(Result<void>());
+  }
+
+  detail::TableCore* table_;
+  detail::TransactionCore* transaction_;
+  KeyOf<Type> key_;
+  RecordOf<Type> record_;
+  detail::WriteKind kind_;
+};
+
+/// Adds a record to a sack and says at which address.
+template <class Type>
+class SackInsertOperation final : public Operation<Address> {
+ public:
+  SackInsertOperation(detail::TableCore* table, detail::TransactionCore* transaction,
+                      RecordOf<Type> record) noexcept
+      : table_(table), transaction_(transaction), record_(std::move(record)) {}
+
+ private:
+  detail::Progress step() noexcept override {
+    return detail::with_record<Type>(record_, this->error_, [this](Bytes record) noexcept {
+      return detail::insert_into_sack(*this, this->error_, *table_, transaction_, address_, record);
+    });
+  }
+  void settle(detail::Progress progress) noexcept override {
+    if (progress == detail::Progress::failed) return settle_with(fail(this->error_));
+    settle_with(Result<Address>(address_));
+  }
+
+  detail::TableCore* table_;
+  detail::TransactionCore* transaction_;
+  RecordOf<Type> record_;
+  Address address_;
+};
+
+/// A table's handle: cheap to copy and to pass between threads, each copy used by one thread at a
+/// time. It outlives its operations and cursors. Keys and records are moved into the operation, but
+/// for plain bytes, which the caller keeps until it is done.
+///
+/// Errors of every call: `invalid_state` when the domain is closed, the table destroyed or the
+/// process a forked child; `wrong_domain` for a transaction of another domain; `too_large` for a
+/// key above a quarter of the leaf page or a record above 1 GiB; `no_memory`, `no_space`,
+/// `io_error`, `corrupt`.
+template <class Type>
+class Table {
+ public:
+  using Key = KeyOf<Type>;
+  using Record = RecordOf<Type>;
+
+  Table() noexcept = default;
+  explicit Table(detail::Reference<detail::TableCore> core) noexcept : core_(std::move(core)) {}
+
+  /// Adds a pair; `already_exists` if the key is there.
+  [[nodiscard]] WriteOperation<Type> insert(Key key, Record record) noexcept
+      requires(!is_sack<Type>) {
+    return {core(), nullptr, detail::WriteKind::insert, std::move(key), std::move(record)};
+  }
+  [[nodiscard]] WriteOperation<Type> insert(Transaction& transaction, Key key,
+                                            Record record) noexcept requires(!is_sack<Type>) {
+    return {core(), transaction.core(), detail::WriteKind::insert, std::move(key),
+            std::move(record)};
+  }
+  /// Adds a record to a sack; the address is Firn's choice and is never used again while it lives.
+  [[nodiscard]] SackInsertOperation<Type> insert(Record record) noexcept requires(is_sack<Type>) {
+    return {core(), nullptr, std::move(record)};
+  }
+  [[nodiscard]] SackInsertOperation<Type> insert(Transaction& transaction, Record record) noexcept
+      requires(is_sack<Type>) {
+    return {core(), transaction.core(), std::move(record)};
+  }
+
+  /// Inserts or replaces, without looking.
+  [[nodiscard]] WriteOperation<Type> put(Key key, Record record) noexcept requires(!is_sack<Type>) {
+    return {core(), nullptr, detail::WriteKind::put, std::move(key), std::move(record)};
+  }
+  [[nodiscard]] WriteOperation<Type> put(Transaction& transaction, Key key, Record record) noexcept
+      requires(!is_sack<Type>) {
+    return {core(), transaction.core(), detail::WriteKind::put, std::move(key), std::move(record)};
+  }
+
+  /// Replaces the record of a key; `not_found` if it is not there.
+  [[nodiscard]] WriteOperation<Type> update(Key key, Record record) noexcept {
+    return {core(), nullptr, detail::WriteKind::update, std::move(key), std::move(record)};
+  }
+  [[nodiscard]] WriteOperation<Type> update(Transaction& transaction, Key key,
+                                            Record record) noexcept {
+    return {core(), transaction.core(), detail::WriteKind::update, std::move(key),
+            std::move(record)};
+  }
+
+  /// Removes a pair. A key that is not there is fine, or `not_found` with `Expect::present`.
+  [[nodiscard]] WriteOperation<Type> erase(Key key, Expect expect = Expect::any) noexcept {
+    return {core(), nullptr, erase_kind(expect), std::move(key)};
+  }
+  [[nodiscard]] WriteOperation<Type> erase(Transaction& transaction, Key key,
+                                           Expect expect = Expect::any) noexcept {
+    return {core(), transaction.core(), erase_kind(expect), std::move(key)};
+  }
+
+  /// Finds the record of a key, the transaction's own updates first.
+  [[nodiscard]] LookupOperation<Type> lookup(Key key) const noexcept {
+    return {core(), nullptr, std::move(key)};
+  }
+  [[nodiscard]] LookupOperation<Type> lookup(Transaction& transaction, Key key) const noexcept {
+    return {core(), transaction.core(), std::move(key)};
+  }
+
+  /// Shows the encoded record of a key to `visitor(Bytes) noexcept`, without a copy.
+  template <std::invocable<Bytes> Visitor>
+  [[nodiscard]] ReadOperation<Type, Visitor> read(Key key, Visitor visitor) const noexcept {
+    return {core(), nullptr, std::move(key), std::move(visitor)};
+  }
+  template <std::invocable<Bytes> Visitor>
+  [[nodiscard]] ReadOperation<Type, Visitor> read(Transaction& transaction, Key key,
+                                                  Visitor visitor) const noexcept {
+    return {core(), transaction.core(), std::move(key), std::move(visitor)};
+  }
+
+  /// A cursor over [lower, upper), before its first pair. Bounds that make no sense show in the
+  /// cursor's `status()` and in its first move.
+  [[nodiscard]] Cursor<Type> cursor(Range<Key> range = {}) const noexcept {
+    return Cursor<Type>(core(), nullptr, range);
+  }
+  [[nodiscard]] Cursor<Type> cursor(Transaction& transaction,
+                                    Range<Key> range = {}) const noexcept {
+    return Cursor<Type>(core(), transaction.core(), range);
+  }
+
+  /// A reference to the pair of `key` in this table, to be kept in a record. The pair need not
+  /// exist.
+  [[nodiscard]] Result<Ref<Type>> ref(const Key& key) const noexcept requires(!is_sack<Type>) {
+    return Ref<Type>::make(id(), key);
+  }
+  [[nodiscard]] Ref<Type> ref(Address address) const noexcept requires(is_sack<Type>) {
+    return *Ref<Type>::make(id(), address);
+  }
+
+  /// The table's number in its domain: never used again, also after it is destroyed.
+  [[nodiscard]] std::uint64_t id() const noexcept { return detail::table_id(*core()); }
+  [[nodiscard]] std::string_view name() const noexcept { return detail::table_name(*core()); }
+
+  [[nodiscard]] detail::TableCore* core() const noexcept {
+    FIRN_ASSERT(core_.get() != nullptr);  // an empty handle: moved from, or never opened
+    return core_.get();
+  }
+  [[nodiscard]] detail::Reference<detail::TableCore> take_core() noexcept {
+    return std::move(core_);
+  }
+
+ private:
+  static detail::WriteKind erase_kind(Expect expect) noexcept {
+    return expect == Expect::present ? detail::WriteKind::erase_present : detail::WriteKind::erase;
+  }
+  detail::Reference<detail::TableCore> core_;
+};
+
+}  // namespace firn

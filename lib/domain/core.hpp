@@ -1,0 +1,212 @@
+// What handles point to: domains, tables and transactions without types. A domain type derives from
+// these; the functions of engine.cpp check what is the same for all types and then call them.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <firn/detail/engine.hpp>
+
+#include "base/fork.hpp"
+
+namespace firn::detail {
+
+// Limits that every domain type keeps, so that a program moves between them. A key has at most a
+// quarter of the default leaf page.
+inline constexpr std::size_t key_size_bytes_max = 2048;
+inline constexpr std::size_t record_size_bytes_max = std::size_t{1} << 30;
+inline constexpr std::size_t name_size_bytes_max = 255;
+inline constexpr std::uint64_t memory_budget_bytes_min = std::uint64_t{1} << 20;
+
+// Counts that many threads add to: each thread has its own line of 16, read by adding them up.
+class StripedCounter {
+ public:
+  void add(std::uint64_t by = 1) noexcept {
+    stripes_[stripe_of_this_thread()].value.fetch_add(by, std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::uint64_t sum() const noexcept {
+    std::uint64_t total = 0;
+    for (const Stripe& stripe : stripes_) total += stripe.value.load(std::memory_order_relaxed);
+    return total;
+  }
+
+ private:
+  struct alignas(64) Stripe {
+    std::atomic<std::uint64_t> value{0};
+  };
+  static std::size_t stripe_of_this_thread() noexcept;
+  std::array<Stripe, 16> stripes_;
+};
+
+// Shared between threads; counted references.
+class TableCore {
+ public:
+  virtual ~TableCore() = default;
+  TableCore(const TableCore&) = delete;
+  TableCore& operator=(const TableCore&) = delete;
+
+  virtual Progress lookup(OperationBase& operation, Error& error, TransactionCore* transaction,
+                          Bytes key, RecordSink sink) noexcept = 0;
+  virtual Progress write(OperationBase& operation, Error& error, TransactionCore* transaction,
+                         WriteKind kind, Bytes key, Bytes record) noexcept = 0;
+  virtual Progress insert_into_sack(OperationBase& operation, Error& error,
+                                    TransactionCore* transaction, Address& address,
+                                    Bytes record) noexcept = 0;
+  virtual Progress move_cursor(OperationBase& operation, Error& error, CursorState& cursor,
+                               Move move, Bytes target) noexcept = 0;
+  [[nodiscard]] virtual std::uint64_t pair_count() const noexcept = 0;
+
+  [[nodiscard]] std::strong_ordering compare(Bytes left, Bytes right) const noexcept {
+    return type_.compare == nullptr ? left <=> right : type_.compare(left, right);
+  }
+  [[nodiscard]] TableInfo info() const;
+
+  [[nodiscard]] DomainCore& domain() const noexcept { return domain_; }
+  [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] const TypeDescription& type() const noexcept { return type_; }
+  /// Ids of the tables that its references may point into, sorted.
+  [[nodiscard]] const std::vector<std::uint64_t>& references() const noexcept {
+    return references_;
+  }
+
+  // Shared.
+  std::atomic<std::uint32_t> reference_count{1};
+  std::atomic<bool> destroyed{false};
+
+ protected:
+  TableCore(DomainCore& domain, std::uint64_t id, std::string name, TypeDescription type,
+            Persistence persistence, std::vector<std::uint64_t> references)
+      : domain_(domain),
+        id_(id),
+        name_(std::move(name)),
+        type_(std::move(type)),
+        persistence_(persistence),
+        references_(std::move(references)) {}
+
+ private:
+  // Constant after construction.
+  DomainCore& domain_;
+  const std::uint64_t id_;
+  const std::string name_;
+  const TypeDescription type_;
+  const Persistence persistence_;
+  const std::vector<std::uint64_t> references_;
+};
+
+// Shared between threads; counted references.
+class DomainCore {
+ public:
+  virtual ~DomainCore() = default;
+  DomainCore(const DomainCore&) = delete;
+  DomainCore& operator=(const DomainCore&) = delete;
+
+  virtual Progress close(OperationBase& operation, Error& error) noexcept = 0;
+  // What closing does when nobody asks for its outcome.
+  virtual void abandon() noexcept = 0;
+  virtual Progress create_table(OperationBase& operation, Error& error, const std::string& name,
+                                const TypeDescription& type, const TableOptions& options,
+                                Reference<TableCore>& out) noexcept = 0;
+  virtual Progress open_table(OperationBase& operation, Error& error, const std::string& name,
+                              const TypeDescription& type, Reference<TableCore>& out) noexcept = 0;
+  virtual Progress destroy_table(OperationBase& operation, Error& error, TableCore& table,
+                                 Force force) noexcept = 0;
+  virtual Progress list_tables(OperationBase& operation, Error& error,
+                               std::vector<TableInfo>& out) noexcept = 0;
+  // The table of that id; null when it was destroyed.
+  virtual Progress find_table(OperationBase& operation, Error& error, std::uint64_t id,
+                              Reference<TableCore>& out) noexcept = 0;
+  virtual Progress create_segment(OperationBase& operation, Error& error, const std::string& name,
+                                  const LocalSegment* local, const MemorySegment* memory,
+                                  const RemoteSegment* remote) noexcept = 0;
+  virtual Progress destroy_segment(OperationBase& operation, Error& error,
+                                   const std::string& name) noexcept = 0;
+  virtual Progress begin(OperationBase& operation, Error& error, const TransactionOptions& options,
+                         TransactionCore*& out) noexcept = 0;
+  [[nodiscard]] virtual DomainStatistics statistics() const noexcept = 0;
+
+  // Why the domain cannot be used now, if so.
+  [[nodiscard]] Result<void> usable() const noexcept {
+    if (closed.load(std::memory_order_acquire)) {
+      return fail(ErrorCode::invalid_state, "the domain is closed");
+    }
+    if (!of_this_process()) {
+      return fail(ErrorCode::invalid_state, "a forked child cannot use its parent's domain");
+    }
+    return {};
+  }
+
+  [[nodiscard]] DomainType type() const noexcept { return type_; }
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  [[nodiscard]] const DomainOptions& options() const noexcept { return options_; }
+  /// Whether this process opened it, and not the one it was forked from.
+  [[nodiscard]] bool of_this_process() const noexcept {
+    return process_ == base::process_generation();
+  }
+
+  // Shared.
+  std::atomic<std::uint32_t> reference_count{1};
+  std::atomic<bool> closed{false};
+  StripedCounter lookups;
+  StripedCounter updates;
+  StripedCounter moves;
+
+ protected:
+  DomainCore(DomainType type, std::string path, const DomainOptions& options)
+      : type_(type), path_(std::move(path)), options_(options) {}
+
+ private:
+  // Constant after construction.
+  const DomainType type_;
+  const std::string path_;
+  const DomainOptions options_;
+  const std::uint32_t process_ = base::process_generation();
+};
+
+// One thread at a time.
+class TransactionCore {
+ public:
+  enum class State : std::uint8_t { open, committed, aborted };
+
+  virtual ~TransactionCore() = default;
+  TransactionCore(const TransactionCore&) = delete;
+  TransactionCore& operator=(const TransactionCore&) = delete;
+
+  virtual Progress commit(OperationBase& operation, Error& error) noexcept = 0;
+  virtual Progress abort(OperationBase& operation, Error& error) noexcept = 0;
+  virtual Progress wait_persistent(OperationBase& operation, Error& error,
+                                   std::uint64_t& epoch) noexcept = 0;
+  virtual Result<void> force() noexcept = 0;
+  // The handle is gone: aborts what is open and, when nothing refers to it any more, frees it.
+  virtual void drop() noexcept = 0;
+
+  // Legal arrows: open -> committed, open -> aborted.
+  void transition(State to) noexcept {
+    FIRN_ASSERT(state_ == State::open && to != State::open);
+    state_ = to;
+  }
+  [[nodiscard]] DomainCore& domain() const noexcept { return domain_; }
+  [[nodiscard]] const TransactionOptions& options() const noexcept { return options_; }
+  [[nodiscard]] State state() const noexcept { return state_; }
+  [[nodiscard]] PersistenceNotice& notice() noexcept { return notice_; }
+
+ protected:
+  TransactionCore(DomainCore& domain, const TransactionOptions& options) noexcept
+      : domain_(domain), options_(options) {}
+
+ private:
+  DomainCore& domain_;
+  const TransactionOptions options_;
+  State state_ = State::open;
+  PersistenceNotice notice_;
+};
+
+Progress open_light(OperationBase& operation, Error& error, const std::string& path,
+                    const DomainOptions& options, Reference<DomainCore>& out) noexcept;
+
+}  // namespace firn::detail

@@ -1,0 +1,378 @@
+// The library's side of include/firn/detail/engine.hpp: what every domain type checks in the same
+// way stands here, the rest is the type's own.
+#include <firn/detail/engine.hpp>
+
+#include <array>
+#include <new>
+
+#include "base/allocation.hpp"
+#include "domain/core.hpp"
+
+namespace firn::detail {
+namespace {
+
+Progress fail_with(Error& error, const Failure& failure) noexcept {
+  error = failure.error;
+  return Progress::failed;
+}
+Progress fail_at(Error& error, Failure failure, const TableCore& table) noexcept {
+  failure.error.place.table = static_cast<std::uint32_t>(table.id());
+  return fail_with(error, failure);
+}
+
+// What must hold before any operation on a table begins.
+Result<void> check_use(const TableCore& table, const TransactionCore* transaction) noexcept {
+  FIRN_TRY(table.domain().usable());
+  if (table.destroyed.load(std::memory_order_acquire)) {
+    return fail(ErrorCode::invalid_state, "the table was destroyed");
+  }
+  if (transaction == nullptr) return {};
+  if (&transaction->domain() != &table.domain()) {
+    return fail(ErrorCode::wrong_domain, "the transaction belongs to another domain");
+  }
+  if (transaction->state() != TransactionCore::State::open) {
+    return fail(ErrorCode::invalid_state, "the transaction is closed");
+  }
+  return {};
+}
+
+Result<void> check_update(const TableCore& table, const TransactionCore* transaction,
+                          Bytes record) noexcept {
+  FIRN_TRY(check_use(table, transaction));
+  if (transaction != nullptr && transaction->options().read_only) {
+    return fail(ErrorCode::invalid_state, "the transaction is read-only");
+  }
+  if (record.size() > record_size_bytes_max) {
+    return fail(ErrorCode::too_large, "a record has at most 1 GiB, this one {} bytes",
+                record.size());
+  }
+  return {};
+}
+
+Result<void> check_key(Bytes key) noexcept {
+  if (key.size() > key_size_bytes_max) {
+    return fail(ErrorCode::too_large, "a key has at most 2048 bytes, this one {}", key.size());
+  }
+  return {};
+}
+
+Result<void> check_name(const std::string& name) noexcept {
+  if (name.empty()) return fail(ErrorCode::invalid_argument, "a name has at least one byte");
+  if (name.size() > name_size_bytes_max) {
+    return fail(ErrorCode::too_large, "a name has at most 255 bytes, this one {}", name.size());
+  }
+  return {};
+}
+
+// Warm buffers of this thread. Bounded: no more of them, and none larger, than these.
+struct BufferStore {
+  static constexpr std::size_t count_max = 16;
+  static constexpr std::size_t kept_capacity_max = 64 * 1024;
+  std::array<Buffer, count_max> buffers;
+  std::size_t count = 0;
+};
+thread_local BufferStore buffer_store;
+
+}  // namespace
+
+std::size_t StripedCounter::stripe_of_this_thread() noexcept {
+  static constinit std::atomic<std::size_t> thread_count{0};
+  thread_local const std::size_t stripe = thread_count.fetch_add(1, std::memory_order_relaxed) % 16;
+  return stripe;
+}
+
+TableInfo TableCore::info() const {
+  return {.id = id_,
+          .name = name_,
+          .type = std::string(type_.name),
+          .version_major = type_.version.major,
+          .version_minor = type_.version.minor,
+          .sack = type_.sack,
+          .persistence = persistence_,
+          .key_schema = type_.key_schema,
+          .record_schema = type_.record_schema,
+          .comparator = std::string(type_.comparator),
+          .references = references_,
+          .pair_count = pair_count()};
+}
+
+void retain(DomainCore& core) noexcept {
+  core.reference_count.fetch_add(1, std::memory_order_relaxed);
+}
+void release(DomainCore& core) noexcept {
+  if (core.reference_count.fetch_sub(1, std::memory_order_acq_rel) == 1) delete &core;
+}
+// A table keeps its domain's core alive through the handles, not through the domain's own list.
+void retain(TableCore& core) noexcept {
+  core.reference_count.fetch_add(1, std::memory_order_relaxed);
+  retain(core.domain());
+}
+void release(TableCore& core) noexcept {
+  DomainCore& domain = core.domain();
+  if (core.reference_count.fetch_sub(1, std::memory_order_acq_rel) == 1) delete &core;
+  release(domain);
+}
+
+Buffer take_buffer() noexcept {
+  BufferStore& store = buffer_store;
+  if (store.count == 0) return Buffer();
+  return std::move(store.buffers[--store.count]);
+}
+void give_buffer(Buffer&& buffer) noexcept {
+  BufferStore& store = buffer_store;
+  Buffer given = std::move(buffer);
+  if (store.count == BufferStore::count_max || given.capacity() == 0 ||
+      given.capacity() > BufferStore::kept_capacity_max) {
+    return;
+  }
+  given.clear();
+  store.buffers[store.count++] = std::move(given);
+}
+
+Progress lookup(OperationBase& operation, Error& error, TableCore& table,
+                TransactionCore* transaction, Bytes key, RecordSink sink) noexcept {
+  if (auto use = check_use(table, transaction); !use.has_value()) {
+    return fail_at(error, fail(use.error()), table);
+  }
+  const Progress progress = table.lookup(operation, error, transaction, key, sink);
+  if (progress != Progress::waiting) table.domain().lookups.add();
+  return progress;
+}
+
+Progress write(OperationBase& operation, Error& error, TableCore& table,
+               TransactionCore* transaction, WriteKind kind, Bytes key, Bytes record) noexcept {
+  auto checked = check_update(table, transaction, record);
+  if (checked.has_value()) checked = check_key(key);
+  if (!checked.has_value()) return fail_at(error, fail(checked.error()), table);
+  return table.write(operation, error, transaction, kind, key, record);
+}
+
+Progress insert_into_sack(OperationBase& operation, Error& error, TableCore& table,
+                          TransactionCore* transaction, Address& address, Bytes record) noexcept {
+  if (auto checked = check_update(table, transaction, record); !checked.has_value()) {
+    return fail_at(error, fail(checked.error()), table);
+  }
+  return table.insert_into_sack(operation, error, transaction, address, record);
+}
+
+Result<void> check_cursor(const CursorState& cursor) noexcept {
+  FIRN_TRY(check_use(*cursor.table, cursor.transaction));
+  const bool bounded = cursor.has_lower || cursor.has_upper;
+  if (bounded && !cursor.table->type().hints.ordered) {
+    return fail(ErrorCode::unsupported, "the table's type is unordered: it takes no bounds");
+  }
+  if (cursor.has_lower && cursor.has_upper &&
+      cursor.table->compare(cursor.lower(), cursor.upper()) > 0) {
+    return fail(ErrorCode::invalid_argument, "the lower bound lies above the upper bound");
+  }
+  return {};
+}
+
+Progress move_cursor(OperationBase& operation, Error& error, CursorState& cursor, Move move,
+                     Bytes target) noexcept {
+  TableCore& table = *cursor.table;
+  auto checked = check_cursor(cursor);
+  if (checked.has_value() && move != Move::next && !table.type().hints.ordered) {
+    checked = fail(ErrorCode::unsupported, "the table's type is unordered: its cursors go forward");
+  }
+  if (!checked.has_value()) return fail_at(error, fail(checked.error()), table);
+  const Progress progress = table.move_cursor(operation, error, cursor, move, target);
+  if (progress == Progress::waiting) return progress;
+  if (progress != Progress::failed) cursor.status = {};
+  table.domain().moves.add();
+  return progress;
+}
+
+Progress follow(OperationBase& operation, Error& error, DomainCore& domain,
+                TransactionCore* transaction, std::uint64_t table_id, Bytes key,
+                std::string_view type_name, RecordSink sink) noexcept {
+  if (auto usable = domain.usable(); !usable.has_value()) {
+    return fail_with(error, fail(usable.error()));
+  }
+  Reference<TableCore> table;
+  const Progress found = domain.find_table(operation, error, table_id, table);
+  if (found == Progress::waiting || found == Progress::failed) return found;
+  if (found == Progress::no) {
+    return fail_with(
+        error, fail(ErrorCode::not_found, "the reference's table {} was destroyed", table_id));
+  }
+  if (table.get()->type().name != type_name) {
+    return fail_at(error,
+                   fail(ErrorCode::wrong_type, "the reference's table has another type than it"),
+                   *table.get());
+  }
+  return lookup(operation, error, *table.get(), transaction, key, sink);
+}
+
+Progress open_domain(OperationBase& operation, Error& error, const std::string& path,
+                     const DomainOptions& options, Reference<DomainCore>& out) noexcept {
+  if (options.memory_budget < memory_budget_bytes_min) {
+    return fail_with(error, fail(ErrorCode::invalid_argument,
+                                 "a memory budget has at least 1 MiB, this one {} bytes",
+                                 options.memory_budget));
+  }
+  const Capability offered = capabilities_of(options.type);
+  for (std::uint32_t bit = 1; bit != 0; bit <<= 1) {
+    const auto capability = static_cast<Capability>(bit);
+    if (includes(options.required, capability) && !includes(offered, capability)) {
+      return fail_with(
+          error, fail(ErrorCode::unsupported, "this domain type lacks the capability '{s}'", 0,
+                      name_of(capability).data()));
+    }
+  }
+  base::watch_forks();
+  switch (options.type) {
+    case DomainType::light:
+      return open_light(operation, error, path, options, out);
+    case DomainType::native:
+    case DomainType::db5:
+    case DomainType::rvm:
+      break;
+  }
+  return fail_with(
+      error, fail(ErrorCode::unsupported, "the domain type '{s}' is not part of this build", 0,
+                  name_of(options.type).data()));
+}
+
+Progress close_domain(OperationBase& operation, Error& error, DomainCore& domain) noexcept {
+  if (auto usable = domain.usable(); !usable.has_value()) {
+    return fail_with(error, fail(usable.error()));
+  }
+  return domain.close(operation, error);
+}
+void abandon_domain(DomainCore& domain) noexcept {
+  if (domain.usable().has_value()) domain.abandon();
+}
+
+Progress create_table(OperationBase& operation, Error& error, DomainCore& domain,
+                      const std::string& name, const TypeDescription& type,
+                      const TableOptions& options, Reference<TableCore>& out) noexcept {
+  auto checked = domain.usable();
+  if (checked.has_value()) checked = check_name(name);
+  if (checked.has_value() && options.persistence == Persistence::persistent &&
+      !includes(capabilities_of(domain.type()), Capability::persistent)) {
+    checked = fail(ErrorCode::unsupported,
+                   "this domain type keeps no persistent tables: create it volatile");
+  }
+  if (!checked.has_value()) return fail_with(error, fail(checked.error()));
+  return domain.create_table(operation, error, name, type, options, out);
+}
+
+Progress open_table(OperationBase& operation, Error& error, DomainCore& domain,
+                    const std::string& name, const TypeDescription& type,
+                    Reference<TableCore>& out) noexcept {
+  auto checked = domain.usable();
+  if (checked.has_value()) checked = check_name(name);
+  if (!checked.has_value()) return fail_with(error, fail(checked.error()));
+  return domain.open_table(operation, error, name, type, out);
+}
+
+Progress destroy_table(OperationBase& operation, Error& error, DomainCore& domain, TableCore& table,
+                       Force force) noexcept {
+  auto checked = domain.usable();
+  if (checked.has_value() && &table.domain() != &domain) {
+    checked = fail(ErrorCode::wrong_domain, "the table belongs to another domain");
+  }
+  if (checked.has_value()) checked = check_use(table, nullptr);
+  if (!checked.has_value()) return fail_with(error, fail(checked.error()));
+  return domain.destroy_table(operation, error, table, force);
+}
+
+Progress list_tables(OperationBase& operation, Error& error, DomainCore& domain,
+                     std::vector<TableInfo>& out) noexcept {
+  if (auto usable = domain.usable(); !usable.has_value()) {
+    return fail_with(error, fail(usable.error()));
+  }
+  return domain.list_tables(operation, error, out);
+}
+
+Progress create_segment(OperationBase& operation, Error& error, DomainCore& domain,
+                        const std::string& name, const LocalSegment* local,
+                        const MemorySegment* memory, const RemoteSegment* remote) noexcept {
+  auto checked = domain.usable();
+  if (checked.has_value()) checked = check_name(name);
+  if (!checked.has_value()) return fail_with(error, fail(checked.error()));
+  return domain.create_segment(operation, error, name, local, memory, remote);
+}
+
+Progress destroy_segment(OperationBase& operation, Error& error, DomainCore& domain,
+                         const std::string& name) noexcept {
+  auto checked = domain.usable();
+  if (checked.has_value()) checked = check_name(name);
+  if (!checked.has_value()) return fail_with(error, fail(checked.error()));
+  return domain.destroy_segment(operation, error, name);
+}
+
+std::uint64_t table_id(const TableCore& table) noexcept { return table.id(); }
+std::string_view table_name(const TableCore& table) noexcept { return table.name(); }
+DomainType domain_type(const DomainCore& domain) noexcept { return domain.type(); }
+std::string_view domain_path(const DomainCore& domain) noexcept { return domain.path(); }
+DomainStatistics domain_statistics(const DomainCore& domain) noexcept {
+  return domain.statistics();
+}
+
+Progress begin(OperationBase& operation, Error& error, DomainCore& domain,
+               const TransactionOptions& options, TransactionCore*& out) noexcept {
+  auto checked = domain.usable();
+  const Capability offered = capabilities_of(domain.type());
+  if (checked.has_value() && options.abortable && !includes(offered, Capability::abort)) {
+    checked = fail(ErrorCode::unsupported, "this domain type lacks the capability 'abort'");
+  }
+  if (checked.has_value() && options.notify && !includes(offered, Capability::notify)) {
+    checked = fail(ErrorCode::unsupported, "this domain type lacks the capability 'notify'");
+  }
+  if (!checked.has_value()) return fail_with(error, fail(checked.error()));
+  return domain.begin(operation, error, options, out);
+}
+
+namespace {
+Result<void> check_open(const TransactionCore& core) noexcept {
+  FIRN_TRY(core.domain().usable());
+  if (core.state() != TransactionCore::State::open) {
+    return fail(ErrorCode::invalid_state, "the transaction is closed");
+  }
+  return {};
+}
+}  // namespace
+
+Progress commit(OperationBase& operation, Error& error, TransactionCore& core) noexcept {
+  if (auto open = check_open(core); !open.has_value()) return fail_with(error, fail(open.error()));
+  return core.commit(operation, error);
+}
+Progress abort(OperationBase& operation, Error& error, TransactionCore& core) noexcept {
+  auto open = check_open(core);
+  if (open.has_value() && !core.options().abortable) {
+    open = fail(ErrorCode::invalid_state, "the transaction was not begun abortable");
+  }
+  if (!open.has_value()) return fail_with(error, fail(open.error()));
+  return core.abort(operation, error);
+}
+Progress wait_persistent(OperationBase& operation, Error& error, TransactionCore& core,
+                         std::uint64_t& epoch) noexcept {
+  Result<void> checked = core.domain().usable();
+  if (checked.has_value() && !core.options().notify) {
+    checked = fail(ErrorCode::invalid_state, "the transaction was begun without notify");
+  }
+  if (checked.has_value() && core.state() != TransactionCore::State::committed) {
+    checked = fail(ErrorCode::invalid_state, "the transaction is not committed");
+  }
+  if (!checked.has_value()) return fail_with(error, fail(checked.error()));
+  return core.wait_persistent(operation, error, epoch);
+}
+Result<void> force(TransactionCore& core) noexcept {
+  FIRN_TRY(core.domain().usable());
+  if (core.state() == TransactionCore::State::aborted) {
+    return fail(ErrorCode::invalid_state, "the transaction was aborted");
+  }
+  return core.force();
+}
+Result<PersistenceNotice*> notice_of(TransactionCore& core) noexcept {
+  FIRN_TRY(check_open(core));
+  if (!core.options().notify) {
+    return fail(ErrorCode::invalid_state, "the transaction was begun without notify");
+  }
+  return &core.notice();
+}
+void drop(TransactionCore& core) noexcept { core.drop(); }
+
+}  // namespace firn::detail

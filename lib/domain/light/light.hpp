@@ -1,0 +1,110 @@
+// The light domain: tables as maps in memory, transaction calls ignored. Usable by itself, and the
+// oracle that the other domain types are compared with.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "domain/core.hpp"
+#include "domain/light/skip_list.hpp"
+#include "runtime/latch.hpp"
+
+namespace firn::domain {
+
+using namespace firn::detail;  // where the public headers name the cores
+
+class LightDomain;
+
+// Shared between threads. The list is guarded by `latch_`.
+class LightTable final : public TableCore {
+ public:
+  LightTable(LightDomain& domain, std::uint64_t id, std::string name, const TypeDescription& type,
+             std::vector<std::uint64_t> references);
+  ~LightTable() override;
+
+  Progress lookup(OperationBase& operation, Error& error, TransactionCore* transaction, Bytes key,
+                  RecordSink sink) noexcept override;
+  Progress write(OperationBase& operation, Error& error, TransactionCore* transaction,
+                 WriteKind kind, Bytes key, Bytes record) noexcept override;
+  Progress insert_into_sack(OperationBase& operation, Error& error, TransactionCore* transaction,
+                            Address& address, Bytes record) noexcept override;
+  Progress move_cursor(OperationBase& operation, Error& error, CursorState& cursor, Move move,
+                       Bytes target) noexcept override;
+  [[nodiscard]] std::uint64_t pair_count() const noexcept override {
+    return pair_count_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  struct Prepared;
+  enum class Attempt : std::uint8_t { done, needs_memory, refused };
+
+  Attempt try_write(WriteKind kind, Bytes key, Bytes record, Prepared& prepared,
+                    ErrorCode& refusal) noexcept;
+  void count_pairs(int by) noexcept;
+  SkipList::Node* destination(const CursorState& cursor, Move move, Bytes target) const noexcept;
+  SkipList::Node* last_before(Bytes key) const noexcept;
+  SkipList::Node* first_after(const CursorState& cursor) const noexcept;
+
+  LightDomain& light_;
+  runtime::Latch latch_;
+  SkipList list_;
+  std::atomic<std::uint64_t> pair_count_{0};
+  std::atomic<std::uint64_t> next_address_{1};
+};
+
+// Shared between threads. The list of tables is guarded by `latch_`.
+class LightDomain final : public DomainCore {
+ public:
+  LightDomain(std::string path, const DomainOptions& options)
+      : DomainCore(DomainType::light, std::move(path), options) {}
+  ~LightDomain() override;
+
+  Progress close(OperationBase& operation, Error& error) noexcept override;
+  void abandon() noexcept override;
+  Progress create_table(OperationBase& operation, Error& error, const std::string& name,
+                        const TypeDescription& type, const TableOptions& options,
+                        Reference<TableCore>& out) noexcept override;
+  Progress open_table(OperationBase& operation, Error& error, const std::string& name,
+                      const TypeDescription& type, Reference<TableCore>& out) noexcept override;
+  Progress destroy_table(OperationBase& operation, Error& error, TableCore& table,
+                         Force force) noexcept override;
+  Progress list_tables(OperationBase& operation, Error& error,
+                       std::vector<TableInfo>& out) noexcept override;
+  Progress find_table(OperationBase& operation, Error& error, std::uint64_t id,
+                      Reference<TableCore>& out) noexcept override;
+  Progress create_segment(OperationBase& operation, Error& error, const std::string& name,
+                          const LocalSegment* local, const MemorySegment* memory,
+                          const RemoteSegment* remote) noexcept override;
+  Progress destroy_segment(OperationBase& operation, Error& error,
+                           const std::string& name) noexcept override;
+  Progress begin(OperationBase& operation, Error& error, const TransactionOptions& options,
+                 TransactionCore*& out) noexcept override;
+  [[nodiscard]] DomainStatistics statistics() const noexcept override;
+
+  // Takes bytes out of the budget, or refuses.
+  [[nodiscard]] bool charge(std::size_t size) noexcept;
+  void discharge(std::size_t size) noexcept;
+  [[nodiscard]] std::uint64_t next_epoch() noexcept {
+    return epoch_.fetch_add(1, std::memory_order_relaxed) + 1;
+  }
+
+  std::atomic<std::uint32_t> open_transaction_count{0};
+  StripedCounter
+      pairs;  // wraps round below zero on one thread and back on another: the sum is right
+
+ private:
+  Result<std::vector<std::uint64_t>> resolve_references(const TypeDescription& type,
+                                                        const TableOptions& options,
+                                                        std::uint64_t own_id) noexcept;
+  LightTable* find_by_name(std::string_view name) noexcept;
+  void forget(LightTable& table) noexcept;
+
+  runtime::Latch latch_;
+  std::vector<LightTable*> tables_;  // each with one reference count of the domain's
+  std::uint64_t next_table_id_ = 1;
+  std::atomic<std::uint64_t> memory_used_{0};
+  std::atomic<std::uint64_t> table_count_{0};
+  std::atomic<std::uint64_t> epoch_{0};
+};
+
+}  // namespace firn::domain

@@ -1,0 +1,71 @@
+#include "runtime/parking_lot.hpp"
+
+#include "runtime/executor_core.hpp"
+
+namespace firn::runtime {
+
+ParkingLot& ParkingLot::shared() noexcept {
+  alignas(ParkingLot) static std::byte memory[sizeof(ParkingLot)];
+  static ParkingLot* const lot = ::new (static_cast<void*>(memory)) ParkingLot;
+  return *lot;
+}
+
+Runnable* ParkingLot::take(Bucket& bucket, const void* key, std::size_t count_max,
+                           std::size_t& count) noexcept {
+  Runnable* woken = nullptr;
+  Runnable** woken_end = &woken;
+  Runnable* before = nullptr;
+  Runnable* candidate = bucket.first;
+  while (candidate != nullptr && count < count_max) {
+    Runnable* next = candidate->next;
+    if (candidate->wait_key.load(std::memory_order_relaxed) == key) {
+      (before == nullptr ? bucket.first : before->next) = next;
+      if (bucket.last == candidate) bucket.last = before;
+      candidate->wait_key.store(nullptr, std::memory_order_relaxed);
+      candidate->next = nullptr;
+      *woken_end = candidate;
+      woken_end = &candidate->next;
+      ++count;
+    } else {
+      before = candidate;
+    }
+    candidate = next;
+  }
+  return woken;
+}
+
+bool ParkingLot::has_waiter(const Bucket& bucket, const void* key) noexcept {
+  for (const Runnable* waiter = bucket.first; waiter != nullptr; waiter = waiter->next) {
+    if (waiter->wait_key.load(std::memory_order_relaxed) == key) return true;
+  }
+  return false;
+}
+
+void ParkingLot::wake_all(Runnable* woken) noexcept {
+  while (woken != nullptr) {
+    Runnable* next = woken->next;
+    ExecutorCore::wake(*woken);
+    woken = next;
+  }
+}
+
+bool ParkingLot::withdraw(Runnable& runnable) noexcept {
+  const void* key = runnable.wait_key.load(std::memory_order_relaxed);
+  if (key == nullptr) return false;
+  Bucket& bucket = bucket_of(key);
+  const base::SpinGuard guard(bucket.mutex);
+  Runnable* before = nullptr;
+  for (Runnable* waiter = bucket.first; waiter != nullptr; waiter = waiter->next) {
+    if (waiter == &runnable) {
+      (before == nullptr ? bucket.first : before->next) = runnable.next;
+      if (bucket.last == &runnable) bucket.last = before;
+      runnable.wait_key.store(nullptr, std::memory_order_relaxed);
+      runnable.next = nullptr;
+      return true;
+    }
+    before = waiter;
+  }
+  return false;
+}
+
+}  // namespace firn::runtime
