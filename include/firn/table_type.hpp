@@ -92,8 +92,7 @@ concept TypeDefinition = requires {
   { Type::name } -> std::convertible_to<std::string_view>;
   { Type::version } -> std::convertible_to<TypeVersion>;
   { Type::hints } -> std::convertible_to<Hints>;
-}
-&&KeyComparator<typename Type::Comparator>;
+} && KeyComparator<typename Type::Comparator>;
 
 template <class Type>
 inline constexpr bool is_sack = std::is_base_of_v<detail::SackTag, Type>;
@@ -214,8 +213,7 @@ struct TypeDescription {
   std::string key_schema;
   std::string record_schema;
   std::string_view comparator;
-  std::vector<std::string>
-      references;  ///< target types of the record's references, each once, sorted
+  std::vector<std::string> references;  ///< types the record's references point to, sorted, once
   Hints hints;
   CompareFunction compare = nullptr;  ///< null: bytewise
 };
