@@ -165,7 +165,7 @@ TEST_CASE("memory: released pages read as the back end declares, and their frame
   std::mt19937_64 random(7);
   std::uint64_t pages_in_all = 0;
   for (unsigned size_class = 0; size_class < size_class_count; ++size_class) {
-    for (const std::size_t count : {1, 64, 512}) {
+    for (const std::uint32_t count : {1U, 64U, 512U}) {
       // A batch of the largest classes would hold half a gigabyte at once.
       if (count * page_bytes(size_class) > 64_MiB || memory->slot_count(size_class) < count) continue;
       CAPTURE(size_class, count);
