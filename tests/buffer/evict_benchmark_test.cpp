@@ -18,14 +18,15 @@ TEST_CASE("evict: batched against single calls", "[.benchmark]") {
         options.kind = kind;
         const auto memory = Memory::reserve(options);
         if (!memory.has_value()) continue;
-        const benchmark::EvictFigures figures = benchmark::measure_evict(
-            **memory, {.size_class = size_class, .batch = batch});
+        const benchmark::EvictFigures figures =
+            benchmark::measure_evict(**memory, {.size_class = size_class, .batch = batch});
         REQUIRE(figures.pages > 0);
-        fmt::print("{:<16} {:>3} KiB batch {:>3}: {:>9.0f} pages/s released ({:.3f} us), {:>8.0f} "
-                   "pages/s turned over, {:.3f} calls a page\n",
-                   name_of(kind), page_bytes(size_class) / 1024, batch, figures.released_per_second(),
-                   1e6 / figures.released_per_second(), figures.turned_over_per_second(),
-                   static_cast<double>(figures.system_calls) / static_cast<double>(figures.pages));
+        fmt::print(
+            "{:<16} {:>3} KiB batch {:>3}: {:>9.0f} pages/s released ({:.3f} us), {:>8.0f} "
+            "pages/s turned over, {:.3f} calls a page\n",
+            name_of(kind), page_bytes(size_class) / 1024, batch, figures.released_per_second(),
+            1e6 / figures.released_per_second(), figures.turned_over_per_second(),
+            static_cast<double>(figures.system_calls) / static_cast<double>(figures.pages));
       }
     }
   }
