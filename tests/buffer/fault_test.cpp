@@ -70,10 +70,12 @@ std::byte* make_region(std::size_t count) {
 void exit_from_former(int, siginfo_t*, void*) { _exit(former_exit); }
 void exit_from_plain_former(int) { _exit(former_exit); }
 
-void touch(std::uintptr_t address) {
-  __asm__ volatile("" : "+r"(address));  // or the compiler warns of what is done on purpose
-  static_cast<void>(*reinterpret_cast<volatile const char*>(address));
+// An address that the compiler knows nothing about, or it would warn of what is done on purpose.
+const volatile char* hidden(std::uintptr_t address) {
+  __asm__ volatile("" : "+r"(address));
+  return reinterpret_cast<const volatile char*>(address);
 }
+void touch(std::uintptr_t address) { static_cast<void>(*hidden(address)); }
 
 int overflow_stack(int depth) {
   volatile char room[4096];
@@ -183,7 +185,7 @@ TEST_CASE("fault: a stray signal kills the process as before", "[fault]") {
   CHECK(died(status_of_child([&] {
     prepare();
     char byte;
-    return copy_optimistic(&byte, reinterpret_cast<const void*>(std::uintptr_t{8}), 1) ? 0 : 1;
+    return copy_optimistic(&byte, const_cast<const char*>(hidden(8)), 1) ? 0 : 1;
   })));
   CHECK(died(status_of_child([&] {
     std::byte* region = prepare();

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <barrier>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -78,40 +79,48 @@ class Worker {
  public:
   Worker(MiniPool& pool, unsigned seed) : pool_(pool), random_(seed) {}
 
-  void run() {
+  // Rounds end with everybody waiting for everybody: within a round a forgotten waiter is soon
+  // woken by somebody else's release, at its end it is not.
+  void run(std::barrier<>& round_end) {
     while (!pool_.stop) {
-      const unsigned number = draw(page_count);
-      switch (draw(16)) {
-        case 0:
-          evict(draw(page_count));
-          break;
-        case 1:
-        case 2:
-          write_back(number);
-          break;
-        case 3:
-        case 4:
-        case 5:
-          until_done(number, Want::exclusive, [&] { return write(number); });
-          break;
-        case 6:
-          until_done(number, Want::share, [&] { return upgrade(number); });
-          break;
-        case 7:
-        case 8:
-          until_done(number, Want::append, [&] { return append(number); });
-          break;
-        case 9:
-          free_and_create(number);
-          break;
-        default:
-          until_done(number, Want::read, [&] { return read(number); });
-      }
+      for (unsigned count = 0; count < 16; ++count) act();
+      round_end.arrive_and_wait();
     }
+    round_end.arrive_and_drop();
   }
 
  private:
   unsigned draw(unsigned bound) { return static_cast<unsigned>(random_() % bound); }
+  void act() {
+    const unsigned number = draw(page_count);
+    switch (draw(16)) {
+      case 0:
+        evict(draw(page_count));
+        break;
+      case 1:
+      case 2:
+        write_back(number);
+        break;
+      case 3:
+      case 4:
+      case 5:
+        until_done(number, Want::exclusive, [&] { return write(number); });
+        break;
+      case 6:
+        until_done(number, Want::share, [&] { return upgrade(number); });
+        break;
+      case 7:
+      case 8:
+        until_done(number, Want::append, [&] { return append(number); });
+        break;
+      case 9:
+        free_and_create(number);
+        break;
+      default:
+        until_done(number, Want::read, [&] { return read(number); });
+    }
+  }
+
   // Lets others run in the middle of a section, or short sections would never meet.
   void hesitate() {
     if (draw(8) == 0) std::this_thread::yield();
@@ -338,7 +347,7 @@ class Worker {
     pool_.park_count.fetch_add(1, std::memory_order_relaxed);
     std::unique_lock lock(waiter.mutex);
     const bool woken =
-        waiter.changed.wait_for(lock, std::chrono::seconds(20), [&] { return waiter.woken; });
+        waiter.changed.wait_for(lock, std::chrono::seconds(10), [&] { return waiter.woken; });
     if (woken) return;
     std::fprintf(stderr, "latch stress: a waiter was forgotten\n");
     std::abort();
@@ -373,7 +382,8 @@ TEST_CASE("latch: threads that read, write, append, evict and free at once see w
   std::deque<Worker> workers;
   std::vector<std::thread> threads;
   for (unsigned index = 0; index < thread_count; ++index) workers.emplace_back(pool, seed + index);
-  for (Worker& worker : workers) threads.emplace_back([&worker] { worker.run(); });
+  std::barrier<> round_end(thread_count);
+  for (Worker& worker : workers) threads.emplace_back([&] { worker.run(round_end); });
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   while (!pool.stop && std::chrono::steady_clock::now() < end) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
