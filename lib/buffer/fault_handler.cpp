@@ -236,7 +236,8 @@ void unregister_faulting_memory(const void* address) noexcept {
     range.end.store(0, std::memory_order_release);
     return;
   }
-  FIRN_ASSERT(!"a range that was not registered");
+  constexpr bool range_was_registered = false;
+  FIRN_ASSERT(range_was_registered);
 }
 
 std::uint64_t recovered_fault_count() noexcept {

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <thread>
 #include <vector>
@@ -43,6 +44,7 @@ struct Page {
   std::atomic<unsigned> chain_count{0};
   std::array<std::atomic<unsigned>, slot_count> chain{};
   std::atomic<bool> reading{false};
+  std::atomic<unsigned> evict_count{0};
   std::mutex list_mutex;
   std::vector<Waiter*> waiters;
 };
@@ -147,15 +149,25 @@ class Worker {
   void until_done(unsigned number, Want want, Act act) {
     Page& page = pool_.pages[number];
     bool kept = false;
+    std::optional<unsigned> evictions;  // before the page was seen resident and kept
+    const auto release_keep = [&] {
+      if (kept && evictions) pool_.check(*evictions == page.evict_count, "a kept page was evicted");
+      if (kept) page.descriptor.release_keep();
+      kept = false;
+      evictions.reset();
+    };
     while (!pool_.stop) {
       const PageWord now = page.descriptor.state.load();
+      if (kept && !evictions && now.readable()) {
+        evictions = page.evict_count;
+        hesitate();
+      }
       if (now.free()) break;
       if (now.evicted()) {
         if (!kept) kept = page.descriptor.try_keep();
         if (kept) fault(page, number);
       } else if (now.blocks(want)) {
-        if (kept) page.descriptor.release_keep();
-        kept = false;
+        release_keep();
         park(page, want);
       } else if (act()) {
         break;
@@ -163,7 +175,7 @@ class Worker {
         pool_.restart_count.fetch_add(1, std::memory_order_relaxed);
       }
     }
-    if (kept) page.descriptor.release_keep();
+    release_keep();
   }
 
   bool read(unsigned number) {
@@ -269,6 +281,7 @@ class Worker {
     const auto [began, to_wake] = page.descriptor.begin_evict();
     if (to_wake) wake(page);
     if (!began) return;
+    ++page.evict_count;
     hesitate();
     pool_.check((page.device[0] & 0xffffffff) == page.write_count, "a dirty page was dropped");
     give_up_memory(page);
