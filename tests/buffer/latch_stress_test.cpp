@@ -11,7 +11,6 @@
 #include <cstdlib>
 #include <deque>
 #include <mutex>
-#include <optional>
 #include <random>
 #include <thread>
 #include <vector>
@@ -148,17 +147,19 @@ class Worker {
   template <class Act>
   void until_done(unsigned number, Want want, Act act) {
     Page& page = pool_.pages[number];
-    bool kept = false;
-    std::optional<unsigned> evictions;  // before the page was seen resident and kept
+    bool kept = draw(4) == 0 && page.descriptor.try_keep();
+    bool resident = false;   // the page was seen resident while it was kept
+    unsigned evictions = 0;  // up to then
     const auto release_keep = [&] {
-      if (kept && evictions) pool_.check(*evictions == page.evict_count, "a kept page was evicted");
+      if (kept && resident) pool_.check(evictions == page.evict_count, "a kept page was evicted");
       if (kept) page.descriptor.release_keep();
       kept = false;
-      evictions.reset();
+      resident = false;
     };
     while (!pool_.stop) {
       const PageWord now = page.descriptor.state.load();
-      if (kept && !evictions && now.readable()) {
+      if (kept && !resident && now.readable()) {
+        resident = true;
         evictions = page.evict_count;
         hesitate();
       }
