@@ -54,7 +54,10 @@ struct Request {
   Result<void> outcome;
 
   // The backend's own while it has the request.
-  runtime::Runnable link;
+  struct Link : runtime::Runnable {
+    Request* request = nullptr;
+  };
+  Link link;
   std::uint64_t transferred = 0;
   void* backend_context = nullptr;
 

@@ -65,6 +65,7 @@ class Mapping {
 
   std::array<std::atomic<Block*>*, format::size_class_count> blocks_{};
   std::atomic<std::uint64_t> memory_bytes_{0};
+  std::atomic<std::size_t> touched_max_{0};  // blocks from here on were never taken
 };
 
 }  // namespace firn::store

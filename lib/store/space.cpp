@@ -2,6 +2,7 @@
 #include "store/space.hpp"
 
 #include "base/allocation.hpp"
+#include "base/planted.hpp"
 
 #include <algorithm>
 #include <new>
@@ -384,7 +385,8 @@ void Space::give_up(Extent extent, std::vector<Extent>& list) noexcept {
 std::uint64_t Space::publish(std::uint64_t number) noexcept {
   FIRN_ASSERT(started_);
   FIRN_ASSERT(number == published_ + 1);
-  std::vector<Extent>& list = pending_[published_ % pending_count];
+  std::vector<Extent>& list =
+      pending_[(FIRN_PLANTED("location-reused-early") ? number : published_) % pending_count];
   std::uint64_t released = 0;
   std::uint64_t freed = 0;  // without what lies in chunks that come back only whole
   for (const Extent extent : list) {

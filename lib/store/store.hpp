@@ -39,6 +39,8 @@ namespace firn::store {
 
 using format::PageId;
 
+class Store;
+
 /// Reads the image of `page` into `data`, which has room for the whole class. When `done` is called
 /// the outcome is success, and bytes behind the image are zero, or `corrupt` / `io_error` with
 /// segment and page, and `data` holds nothing of use.
@@ -52,6 +54,7 @@ struct PageRead {
   std::uint32_t image_bytes = 0;  ///< read from the device
 
   segment::Request request;  // the store's own
+  Store* store = nullptr;
 };
 
 /// Writes an image: `data` begins with a PageHeader whose length, kind, table and level are set;
@@ -99,7 +102,8 @@ struct StoreStatistics {
   std::uint64_t checkpoints = 0;
   std::uint64_t folds = 0;
   std::uint64_t syncs = 0;
-  std::uint64_t memory_bytes = 0;  ///< of mapping and space maps
+  std::uint64_t damaged_superblocks = 0;  ///< copies found damaged at opening, then renewed
+  std::uint64_t memory_bytes = 0;         ///< of mapping and space maps
 };
 
 /// What a checkpoint carries for the layers above, opaque here (root page ids and the like).
@@ -107,13 +111,15 @@ using Payload = std::array<std::byte, 256>;
 
 class Store {
  public:
-  /// Makes a store in an empty segment 0, with checkpoint 1 published. Fiber.
+  /// Makes a store in segment 0, whose former content is forgotten, and publishes checkpoint 1.
+  /// `domain_id` is random and not 0. Fiber.
   static Result<std::unique_ptr<Store>> create(runtime::ExecutorCore& executor,
                                                segment::Backend& segment,
-                                               const StoreOptions& options) noexcept;
+                                               const StoreOptions& options,
+                                               std::uint64_t domain_id) noexcept;
   /// Reads the newest superblock, manifest, mapping; then publishes a checkpoint of its own, which
   /// repairs damaged superblock copies and begins a new open count. Errors: `corrupt` naming what,
-  /// `unsupported_format`, `io_error`. Fiber.
+  /// `unsupported_format`, `not_found` where no domain is, `io_error`. Fiber.
   static Result<std::unique_ptr<Store>> open(runtime::ExecutorCore& executor,
                                              segment::Backend& segment,
                                              const StoreOptions& options) noexcept;
@@ -163,10 +169,20 @@ class Store {
   /// Asserts that mapping, space and id lists agree: each granule is free or named, never both.
   void check_well_formed() const noexcept;
 
+  struct Impl;  // shared by the store's own files
+
  private:
-  friend class StoreFormatter;
-  struct Impl;
-  explicit Store(segment::Backend& segment, const StoreOptions& options) noexcept;
+  Store(segment::Backend& segment, const StoreOptions& options) noexcept;
+  static Result<std::unique_ptr<Store>> make(segment::Backend& segment,
+                                             const StoreOptions& options) noexcept;
+
+  void finish_read(PageRead& read) noexcept;
+  void place_and_submit(PageWrite& write) noexcept;
+  void finish_write(PageWrite& write) noexcept;
+  void record_write(PageWrite& write) noexcept;
+  void give_back(Extent extent, std::uint64_t number) noexcept;
+  friend class Publication;
+  friend class Opening;
 
   Mapping mapping_;
   std::atomic<std::uint64_t> number_{1};
