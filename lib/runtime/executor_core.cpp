@@ -10,6 +10,7 @@
 
 #include "base/allocation.hpp"
 #include "base/planted.hpp"
+#include "base/yield.hpp"
 #include "runtime/fiber.hpp"
 
 namespace firn::runtime {
@@ -75,6 +76,7 @@ void ExecutorCore::send(Runnable& runnable) noexcept {
   // mailbox: one of the two sees the other.
   if (FIRN_PLANTED("executor-lost-wakeup")) return;
   if (armed_.load(std::memory_order_seq_cst) && armed_.exchange(false, std::memory_order_seq_cst)) {
+    FIRN_YIELD("executor.send");
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = ::write(event_fd_, &one, sizeof one);
   }
