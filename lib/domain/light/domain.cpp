@@ -6,6 +6,7 @@
 
 #include "base/allocation.hpp"
 #include "base/spin.hpp"
+#include "base/yield.hpp"
 #include "domain/light/light.hpp"
 
 namespace firn::domain {
@@ -140,6 +141,7 @@ Progress LightDomain::create_table(OperationBase& operation, Error& error, const
   if (!placement.inner.empty() || !placement.leaves.empty() || !placement.values.empty()) {
     return fail_with(error, fail(ErrorCode::not_found, "light domains have no segments to name"));
   }
+  FIRN_YIELD("light.create_table");
   // The catalogue is short and changes seldom: a few allocations happen under its latch.
   if (!latch_.exclusive_or_park(operation)) return Progress::waiting;
   Result<void> made;
