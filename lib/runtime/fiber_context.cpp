@@ -180,9 +180,9 @@ void FiberContext::suspend() noexcept {
 [[gnu::noinline]] FiberContext* FiberContext::current() noexcept { return current_slot(); }
 
 void FiberContext::transition(State to) noexcept {
+  FIRN_ASSERT(to != State::empty);
   switch (to) {
     case State::empty:
-      FIRN_ASSERT(!"a context never becomes empty again");
       break;
     case State::prepared:
       FIRN_ASSERT(state_ == State::empty || state_ == State::finished);

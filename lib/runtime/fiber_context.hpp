@@ -5,7 +5,7 @@
 //   2. Between two resumes a fiber may change its thread, if the former resume() has returned there
 //   and
 //      the threads synchronise. Firn's executors never do it: compilers keep the addresses of errno
-//      and of thread_local variables across a suspension.
+//      and of thread_local variables, and the thread's id, across a suspension.
 //   3. Rounding mode and exception masks (x87 control word, MXCSR) belong to the fiber. It begins
 //   with
 //      those in force at start().

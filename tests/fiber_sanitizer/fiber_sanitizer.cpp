@@ -1,6 +1,8 @@
 // Proves that sanitizers see into fibers: plants one error per mode, which the sanitizer must
 // report, and a clean mode, which must be quiet. Run by expect_report.cmake.
 #include <cstdio>
+#include <cstdlib>
+#include <latch>
 #include <mutex>
 #include <string_view>
 #include <thread>
@@ -38,13 +40,22 @@ void count_up(void* argument) noexcept {
 int count_on_two_threads(bool guarded) {
   Counter counter;
   counter.guarded = guarded;
-  const auto run_fibers = [&counter] {
+  // All fibers begin before any counts and count before any ends: TSan forgets what ended fibers
+  // did.
+  std::latch all_started(2);
+  std::latch all_counted(2);
+  const auto run_fibers = [&] {
     StackPool pool;
     std::vector<FiberContext> fibers(4);
+    bool started = true;
     for (FiberContext& fiber : fibers)
-      if (!fiber.start(pool, count_up, &counter)) return;
-    for (int i = 0; i <= round_count; ++i)
+      started = fiber.start(pool, count_up, &counter).has_value() && started;
+    if (!started) std::abort();
+    all_started.arrive_and_wait();
+    for (int i = 0; i < round_count; ++i)
       for (FiberContext& fiber : fibers) fiber.resume();
+    all_counted.arrive_and_wait();
+    for (FiberContext& fiber : fibers) fiber.resume();
   };
   std::thread first(run_fibers);
   std::thread second(run_fibers);
@@ -73,6 +84,14 @@ int move_between_threads() {
   return 0;
 }
 
+// Unwinding makes ASan clean the rest of the stack; it complains if it does not know the fiber's.
+void throw_and_catch(void*) noexcept {
+  try {
+    throw 1;
+  } catch (int) {
+  }
+}
+
 int run_alone(FiberContext::Entry entry) {
   StackPool pool;
   FiberContext fiber;
@@ -81,16 +100,17 @@ int run_alone(FiberContext::Entry entry) {
   return 0;
 }
 
-// The pointers are volatile: the compiler would see, and refuse, a plain one.
+// The pointers are volatile, or the compiler would see the error and refuse it; what they point to
+// is volatile, or the faulty write would be optimised away as dead.
 void use_after_free(void*) noexcept {
-  int* volatile memory = new int(1);
+  volatile int* volatile memory = new int(1);
   FiberContext::suspend();
   delete memory;
   FiberContext::suspend();
   *memory = 2;
 }
 
-int* volatile abandoned_local = nullptr;
+volatile int* volatile abandoned_local = nullptr;
 
 // A local variable of a fiber that has ended, and whose stack is idle in the pool.
 int use_after_fiber() {
@@ -120,7 +140,8 @@ void overrun_local(void*) noexcept {
 
 int main(int argc, char** argv) {
   const std::string_view mode = argc == 2 ? argv[1] : "";
-  if (mode == "clean") return count_on_two_threads(true) + move_between_threads();
+  if (mode == "clean")
+    return count_on_two_threads(true) + move_between_threads() + run_alone(throw_and_catch);
   if (mode == "race") return count_on_two_threads(false);
   if (mode == "use-after-free") return run_alone(use_after_free);
   if (mode == "use-after-fiber") return use_after_fiber();

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cfenv>
+#include <csignal>
 #include <cstdint>
 #include <cstdlib>
 #include <new>
@@ -14,7 +15,6 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <csignal>
 
 #include "base/sanitizer.hpp"
 #include "support/catch.hpp"
@@ -23,8 +23,6 @@ namespace {
 
 using firn::runtime::FiberContext;
 using firn::runtime::StackPool;
-
-std::atomic<std::uint64_t> allocation_count = 0;
 
 // Runs `deed` in a child and tells the signal that ended it, or 0.
 template <class Deed>
@@ -36,6 +34,7 @@ int signal_ending(Deed deed) {
     std::signal(SIGABRT, SIG_DFL);  // the test framework has handlers of its own
     std::signal(SIGSEGV, SIG_DFL);
     ::dup2(::open("/dev/null", O_WRONLY), STDERR_FILENO);
+    ::dup2(STDERR_FILENO, STDOUT_FILENO);  // TSan's runtime writes out what the parent has buffered
     deed();
     ::_exit(0);
   }
@@ -72,14 +71,26 @@ void do_nothing(void*) noexcept {}
 
 volatile int deep = 1 << 20;
 
+// pthread_self is declared as a constant function, so compilers keep its result across a
+// suspension.
+[[gnu::noinline]] std::thread::id thread_id() noexcept {
+  asm volatile("" ::: "memory");
+  return std::this_thread::get_id();
+}
+
 }  // namespace
 
 #if !FIRN_ASAN && !FIRN_TSAN
+static std::atomic<std::uint64_t> allocation_count = 0;
+
 // Counts allocations. Weak, so that another test file may bring its own; then the test that counts
 // notices that nothing is counted.
-[[gnu::weak]] void* operator new(std::size_t size_bytes) {
+[[gnu::weak]] void* operator new(std::size_t size_bytes, const std::nothrow_t&) noexcept {
   allocation_count.fetch_add(1, std::memory_order_relaxed);
-  if (void* const memory = std::malloc(size_bytes)) return memory;
+  return std::malloc(size_bytes);
+}
+[[gnu::weak]] void* operator new(std::size_t size_bytes) {
+  if (void* const memory = ::operator new(size_bytes, std::nothrow)) return memory;
   std::abort();
 }
 [[gnu::weak]] void operator delete(void* memory) noexcept { std::free(memory); }
@@ -216,7 +227,7 @@ TEST_CASE("fiber: moves between two threads", "[fiber]") {
     auto& own = *static_cast<Visits*>(argument);
     FiberContext* const self = FiberContext::current();
     for (int i = 0; i < 100; ++i) {
-      own.threads.push_back(std::this_thread::get_id());
+      own.threads.push_back(thread_id());
       FiberContext::suspend();
       own.current_is_right = FiberContext::current() == self && own.current_is_right;
     }
