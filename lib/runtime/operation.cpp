@@ -2,6 +2,7 @@
 #include <firn/executor.hpp>
 #include <firn/operation.hpp>
 
+#include "base/planted.hpp"
 #include "runtime/executor_core.hpp"
 #include "runtime/operation_access.hpp"
 #include "runtime/parking_lot.hpp"
@@ -39,7 +40,10 @@ void OperationBase::cancel() noexcept {
       cancel_requested_ = true;
       // From the queue, not from here: the caller's callback must not run inside `cancel`. If the
       // operation is in the lot no longer it is on its way home and finds the request there.
-      if (runtime::ParkingLot::shared().withdraw(*this)) home->enqueue(*this);
+      if (runtime::ParkingLot::shared().withdraw(*this)) {
+        if (FIRN_PLANTED("cancel-loses-operation")) return;
+        home->enqueue(*this);
+      }
       return;
     case OperationState::done:
       return;
@@ -70,6 +74,7 @@ void run_until_done(OperationBase& operation) noexcept {
 
 void deliver(OperationBase& operation) noexcept {
   ++notice_depth;
+  if (FIRN_PLANTED("completion-twice")) OperationAccess::notify(operation);
   OperationAccess::notify(operation);
   --notice_depth;
 }

@@ -98,6 +98,7 @@ class LightDomain final : public DomainCore {
                                                         std::uint64_t own_id) noexcept;
   LightTable* find_by_name(std::string_view name) noexcept;
   void forget(LightTable& table) noexcept;
+  void close_latched() noexcept;
 
   runtime::Latch latch_;
   std::vector<LightTable*> tables_;  // each with one reference count of the domain's
