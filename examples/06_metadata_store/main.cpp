@@ -16,6 +16,7 @@
 #include "compare.hpp"
 #include "index.hpp"
 #include "queries.hpp"
+#include "spoil.hpp"
 #include "text.hpp"
 
 namespace {
@@ -34,6 +35,8 @@ constexpr const char* usage =
     "  --memory SIZE      its memory budget (512MiB)\n"
     "  --cross            also enter other file systems\n"
     "  --seed N           of the paths that demo chooses at random (1)\n"
+    "  --spoil WHAT       demo: change a record first, so that the comparison has to fail:\n"
+    "                     mode, time, names, name, parent, body\n"
     "\n"
     "Commands:\n";
 
@@ -41,6 +44,7 @@ struct Arguments {
   firn::DomainOptions options{.type = firn::DomainType::light, .memory_budget = 512_MiB};
   bool cross_file_systems = false;
   std::uint64_t seed = 1;
+  std::string spoil;
   std::string command;
   std::string directory;
   std::vector<std::vector<std::string>> queries;
@@ -65,12 +69,17 @@ int take_option(const std::vector<std::string>& words, std::size_t at, Arguments
     arguments.cross_file_systems = true;
     return 1;
   }
-  const bool known = option == "--type" || option == "--memory" || option == "--seed";
+  const bool known =
+      option == "--type" || option == "--memory" || option == "--seed" || option == "--spoil";
   if (!known || at + 1 == words.size()) {
     usage_error(known ? option + " needs a value" : "no such option: " + escaped(option));
     return 0;
   }
   const std::string& value = words[at + 1];
+  if (option == "--spoil") {
+    arguments.spoil = value;
+    return 2;
+  }
   if (option == "--seed") {
     const char* end = value.data() + value.size();
     const auto parsed = std::from_chars(value.data(), end, arguments.seed);
@@ -149,6 +158,7 @@ firn::Result<int> run(MetadataStore& store, const Arguments& arguments, int dire
   int status = 0;
   if (demo) {
     print(report, store);
+    if (!arguments.spoil.empty()) FIRN_TRY(spoil(store, arguments.spoil, arguments.seed));
     std::printf("comparing with the file system (seed %llu)\n",
                 static_cast<unsigned long long>(arguments.seed));
     std::fflush(stdout);

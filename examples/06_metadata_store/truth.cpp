@@ -26,14 +26,14 @@ firn::Result<void> Truth::walk(const std::string& root, bool cross_file_systems)
   Progress progress("compare");
   const double total =
       static_cast<double>(store_.domain().statistics().pair_count) / 3;  // dirent, inode, body
-  while (difference_.empty() && outcome_) {
+  while (difference_.empty()) {
     FTSENT* entry = fts_read(stream);
     if (entry == nullptr) break;
     visit(stream, entry);
     progress.show(std::min(1.0, static_cast<double>(entries) / total), entries);
   }
   fts_close(stream);
-  return outcome_;
+  return {};
 }
 
 std::string Truth::relative_path(const FTSENT& entry) const {
@@ -79,10 +79,7 @@ void Truth::visit(FTS* stream, FTSENT* entry) {
 // Names and kinds, both sides in the order of names.
 void Truth::compare_listing(FTS* stream, FTSENT* directory, const Entry& at) {
   auto listed = list(store_, at);
-  if (!listed) {
-    outcome_ = firn::fail(listed.error());
-    return;
-  }
+  if (!listed) return differ(escaped(directory->fts_path) + ": " + listed.error().message());
   std::vector<FTSENT*> children;
   errno = 0;
   FTSENT* child = fts_children(stream, 0);
@@ -146,10 +143,7 @@ firn::Result<const char*> Truth::difference_of(const Inode& inode, const struct 
 
 void Truth::compare_attributes(const FTSENT& entry, const Inode& inode) {
   auto found = difference_of(inode, *entry.fts_statp);
-  if (!found) {
-    outcome_ = firn::fail(found.error());
-    return;
-  }
+  if (!found) return differ(escaped(entry.fts_path) + ": " + found.error().message());
   const char* what = *found;
   if (what == nullptr && inode.kind == Kind::symlink) {
     auto body = store_.run(body_of(store_, inode));

@@ -77,7 +77,6 @@ class Truth {
   std::size_t root_size_ = 0;
   std::size_t subtree_ = 0;  // which one of depth 1 the pass is in; 0: none
   std::string difference_;
-  firn::Result<void> outcome_;
 };
 
 }  // namespace mdfs
