@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
 
@@ -44,7 +43,7 @@ class Comparison {
     FIRN_TRY(compare_stat());
     FIRN_TRY(follow_references());
     if (truth_.excused > 0) {
-      std::printf("  %s entries changed since the index began and were not held against it\n",
+      std::printf("  but for what changed since the index began: %s differences\n",
                   grouped(truth_.excused).c_str());
     }
     if (failed()) std::printf("DIFFERENCE: %s\n", truth_.difference().c_str());
@@ -163,8 +162,8 @@ class Comparison {
       FIRN_TRY_ASSIGN(const std::string path, store_.path_of(file.inode));
       struct stat status {};
       const bool there = lstat(path.c_str(), &status) == 0;
-      if (!there && (errno == ENAMETOOLONG || truth_.any_changed)) continue;
-      if (!there || status.st_ino != file.inode.number) {
+      if (!there && truth_.may_have_vanished(path)) continue;
+      if (!there || (status.st_ino != file.inode.number && !truth_.changed(status))) {
         truth_.differ("largest: another file lies at " + escaped(path));
         return {};
       }
@@ -200,8 +199,8 @@ class Comparison {
       }
       struct stat status {};
       if (lstat(path.c_str(), &status) != 0) {
-        // Too long a path for a call; or gone since the pass met it, just now.
-        if (errno != ENAMETOOLONG) ++truth_.excused;
+        if (!truth_.may_have_vanished(path)) truth_.differ("stat: no " + escaped(path));
+        if (failed()) return {};
         continue;
       }
       ++compared;

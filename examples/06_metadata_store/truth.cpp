@@ -83,9 +83,13 @@ void Truth::compare_listing(FTS* stream, FTSENT* directory, const Entry& at) {
   std::vector<FTSENT*> children;
   errno = 0;
   FTSENT* child = fts_children(stream, 0);
-  if (child == nullptr && errno != 0 && !changed(*directory->fts_statp)) {
+  const int error = child == nullptr ? errno : 0;
+  // Asked after the names were read: what came or went before shows in the directory's time.
+  struct stat now {};
+  const bool excused_here = lstat(directory->fts_accpath, &now) != 0 || changed(now);
+  if (error != 0 && !excused_here) {
     return differ(escaped(directory->fts_path) +
-                  ": readable when indexed, and now: " + std::strerror(errno));
+                  ": readable when indexed, and now: " + std::strerror(error));
   }
   for (; child != nullptr; child = child->fts_link) children.push_back(child);
   const auto name_of_child = [](const FTSENT* one) {
@@ -94,7 +98,6 @@ void Truth::compare_listing(FTS* stream, FTSENT* directory, const Entry& at) {
   std::sort(children.begin(), children.end(), [&](const FTSENT* left, const FTSENT* right) {
     return name_of_child(left) < name_of_child(right);
   });
-  const bool excused_here = changed(*directory->fts_statp);
   const auto miss = [&](std::string_view name, const char* where) {
     if (excused_here) return excuse(*directory);
     differ(escaped(directory->fts_path) + ": only " + where + " has \"" + escaped(name) + '"');
@@ -121,6 +124,15 @@ void Truth::compare_listing(FTS* stream, FTSENT* directory, const Entry& at) {
     ++known;
   }
   for (; known != listed->end(); ++known) miss(known->name, "the store");
+}
+
+bool Truth::may_have_vanished(std::string path) const {
+  struct stat status {};
+  while (path.size() > 1 && lstat(path.c_str(), &status) != 0) {
+    if (errno == ENAMETOOLONG) return true;
+    path.resize(std::max<std::size_t>(1, path.find_last_of('/')));
+  }
+  return changed(status);
 }
 
 firn::Result<const char*> Truth::difference_of(const Inode& inode, const struct stat& status) {

@@ -49,6 +49,9 @@ class Truth {
     return std::make_pair(status.st_ctim.tv_sec, status.st_ctim.tv_nsec) >=
            std::make_pair(begun_.tv_sec, begun_.tv_nsec);
   }
+  /// Whether a path that is not there may be so because somebody removed it meanwhile, as the
+  /// lowest directory that is there tells; or because it is too long for a call.
+  [[nodiscard]] bool may_have_vanished(std::string path) const;
   /// The first attribute that differs from the store's, or null.
   [[nodiscard]] firn::Result<const char*> difference_of(const Inode& inode,
                                                         const struct stat& status);
