@@ -25,7 +25,8 @@ struct Persisted {
 class FinishOperation final : public Operation<void> {
  public:
   using Step = detail::Progress (*)(OperationBase&, Error&, detail::TransactionCore&) noexcept;
-  FinishOperation(detail::TransactionCore* core, Step step) noexcept : core_(core), step_(step) {}
+  FinishOperation(detail::TransactionCore* core, Step action) noexcept
+      : core_(core), action_(action) {}
 
  private:
   detail::Progress step() noexcept override {
@@ -33,14 +34,14 @@ class FinishOperation final : public Operation<void> {
       error_ = fail(ErrorCode::invalid_state, "the transaction's handle is empty").error;
       return detail::Progress::failed;
     }
-    return step_(*this, error_, *core_);
+    return action_(*this, error_, *core_);
   }
   void settle(detail::Progress progress) noexcept override {
     if (progress == detail::Progress::failed) return settle_with(fail(error_));
     settle_with(Result<void>());
   }
   detail::TransactionCore* core_;
-  Step step_;
+  Step action_;
 };
 
 /// Waits until a committed transaction is durable.
