@@ -78,10 +78,12 @@ class LightTransaction final : public TransactionCore {
 LightDomain::~LightDomain() { FIRN_ASSERT(tables_.empty() || !of_this_process()); }
 
 bool LightDomain::charge(std::size_t size) noexcept {
-  const std::uint64_t before = memory_used_.fetch_add(size, std::memory_order_relaxed);
-  if (before + size <= options().memory_budget) return true;
-  discharge(size);
-  return false;
+  // Never above the budget, not even for a moment: others would be refused because of it.
+  std::uint64_t used = memory_used_.load(std::memory_order_relaxed);
+  do {
+    if (size > options().memory_budget - used) return false;
+  } while (!memory_used_.compare_exchange_weak(used, used + size, std::memory_order_relaxed));
+  return true;
 }
 void LightDomain::discharge(std::size_t size) noexcept {
   memory_used_.fetch_sub(size, std::memory_order_relaxed);
@@ -153,7 +155,13 @@ Progress LightDomain::create_table(OperationBase& operation, Error& error, const
         return;
       }
       tables_.reserve(tables_.size() + 1);
-      tables_.push_back(new LightTable(*this, next_table_id_, name, type, *std::move(references)));
+      auto table =
+          std::make_unique<LightTable>(*this, next_table_id_, name, type, *std::move(references));
+      if (!table->charge_itself()) {
+        made = fail(ErrorCode::no_memory, "the domain's memory budget is used up");
+        return;
+      }
+      tables_.push_back(table.release());
       ++next_table_id_;
       table_count_.fetch_add(1, std::memory_order_relaxed);
     });
