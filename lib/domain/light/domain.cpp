@@ -16,13 +16,20 @@ Progress fail_with(Error& error, const Failure& failure) noexcept {
   return Progress::failed;
 }
 
-// The names of the light domains open in this process: a second opener is refused.
+// The names of the light domains open in this process: a second opener is refused. A forked child
+// begins with none: its parent's domains are not its own, and nobody would release their mutex.
 struct OpenNames {
+  const std::uint32_t process = base::process_generation();
   base::SpinLock mutex;
   std::vector<const LightDomain*> domains;
 };
-OpenNames& open_names() noexcept {
-  static auto* names = new OpenNames;  // outlives every static destructor
+OpenNames& open_names() {
+  static constinit std::atomic<OpenNames*> shared{nullptr};
+  OpenNames* names = shared.load(std::memory_order_acquire);
+  if (names != nullptr && names->process == base::process_generation()) return *names;
+  auto* fresh = new OpenNames;  // outlives every static destructor
+  if (shared.compare_exchange_strong(names, fresh, std::memory_order_acq_rel)) return *fresh;
+  delete fresh;
   return *names;
 }
 
