@@ -225,9 +225,12 @@ Progress LightDomain::destroy_table(OperationBase& operation, Error& error, Tabl
   if (!latch_.exclusive_or_park(operation)) return Progress::waiting;
   auto& table = static_cast<LightTable&>(core);
   Result<void> allowed;
+  if (table.destroyed.load(std::memory_order_relaxed)) {  // by another thread just now
+    allowed = fail(ErrorCode::invalid_state, "the table was destroyed");
+  }
   // One count is the catalogue's, one the handle's that was given up for this.
   const std::uint32_t others = table.reference_count.load(std::memory_order_acquire) - 2;
-  if (force == Force::no && others > 0) {
+  if (allowed.has_value() && force == Force::no && others > 0) {
     allowed = fail(ErrorCode::busy, "{} other handles use the table", others);
   }
   for (const LightTable* referrer : tables_) {
