@@ -65,8 +65,10 @@ class PersistentOperation final : public Operation<Persisted> {
   std::uint64_t epoch_ = 0;
 };
 
-/// A transaction's handle: move-only, one thread at a time. Dropping an open one aborts it where
-/// the domain can, and closes it where it cannot.
+/// A transaction's handle: move-only, one thread at a time. It outlives the operations and cursors
+/// that it was passed to. Dropping an open one aborts it where the domain can, and closes it where
+/// it cannot. Its own calls on an empty handle are `invalid_state`; passing an empty handle to a
+/// table or domain is a programmer's error.
 class Transaction {
  public:
   Transaction() noexcept = default;
@@ -96,7 +98,8 @@ class Transaction {
   [[nodiscard]] PersistentOperation persistent() noexcept { return PersistentOperation(core_); }
 
   /// Has `callback(Result<Persisted>)` called once, on the executor that runs the commit, when the
-  /// transaction is durable. Needs `notify`, before commit. At most 48 bytes, trivially copyable.
+  /// transaction is durable. Needs `notify`, before commit, and takes one callback: a second one
+  /// is `invalid_state`. At most 48 bytes, trivially copyable.
   template <class F>
   Result<void> on_persistent(F callback) noexcept {
     static_assert(std::is_nothrow_invocable_v<F&, Result<Persisted>>, "callbacks are noexcept");
@@ -116,7 +119,10 @@ class Transaction {
     return {};
   }
 
-  [[nodiscard]] detail::TransactionCore* core() const noexcept { return core_; }
+  [[nodiscard]] detail::TransactionCore* core() const noexcept {
+    FIRN_ASSERT(core_ != nullptr);  // an empty handle: moved from, or never begun
+    return core_;
+  }
 
  private:
   static Failure empty() noexcept {

@@ -381,6 +381,9 @@ Result<PersistenceNotice*> notice_of(TransactionCore& core) noexcept {
   if (!core.options().notify) {
     return fail(ErrorCode::invalid_state, "the transaction was begun without notify");
   }
+  if (core.notice().call != nullptr) {
+    return fail(ErrorCode::invalid_state, "the transaction has its callback");
+  }
   return &core.notice();
 }
 void drop(TransactionCore& core) noexcept { core.drop(); }
