@@ -3,6 +3,7 @@
 #include <firn/operation.hpp>
 
 #include "base/planted.hpp"
+#include "base/fork.hpp"
 #include "runtime/executor_core.hpp"
 #include "runtime/operation_access.hpp"
 #include "runtime/parking_lot.hpp"
@@ -16,9 +17,11 @@ namespace {
 constexpr int notice_depth_max = 16;
 thread_local int notice_depth = 0;
 
-// A thread's own executor, for blocking calls; made at the first one, gone with the thread.
+// A thread's own executor, for blocking calls; made at the first one, gone with the thread. A
+// forked child makes its own: the parent's shares its event descriptor with the parent.
 struct ThreadExecutor {
   runtime::ExecutorCore* core = nullptr;
+  std::uint32_t process = 0;
   ~ThreadExecutor() { delete core; }
 };
 thread_local ThreadExecutor thread_executor;
@@ -53,8 +56,10 @@ void OperationBase::cancel() noexcept {
 namespace detail {
 
 Result<runtime::ExecutorCore*> executor_of_this_thread() noexcept {
-  if (thread_executor.core == nullptr) {
+  const std::uint32_t process = base::process_generation();
+  if (thread_executor.core == nullptr || thread_executor.process != process) {
     FIRN_TRY_ASSIGN(thread_executor.core, runtime::ExecutorCore::create());
+    thread_executor.process = process;
   }
   return thread_executor.core;
 }

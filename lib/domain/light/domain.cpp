@@ -17,13 +17,20 @@ Progress fail_with(Error& error, const Failure& failure) noexcept {
   return Progress::failed;
 }
 
-// The names of the light domains open in this process: a second opener is refused.
+// The names of the light domains open in this process: a second opener is refused. A forked child
+// begins with none: its parent's domains are not its own, and nobody would release their mutex.
 struct OpenNames {
+  const std::uint32_t process = base::process_generation();
   base::SpinLock mutex;
   std::vector<const LightDomain*> domains;
 };
-OpenNames& open_names() noexcept {
-  static auto* names = new OpenNames;  // outlives every static destructor
+OpenNames& open_names() {
+  static constinit std::atomic<OpenNames*> shared{nullptr};
+  OpenNames* names = shared.load(std::memory_order_acquire);
+  if (names != nullptr && names->process == base::process_generation()) return *names;
+  auto* fresh = new OpenNames;  // outlives every static destructor
+  if (shared.compare_exchange_strong(names, fresh, std::memory_order_acq_rel)) return *fresh;
+  delete fresh;
   return *names;
 }
 
@@ -79,10 +86,12 @@ class LightTransaction final : public TransactionCore {
 LightDomain::~LightDomain() { FIRN_ASSERT(tables_.empty() || !of_this_process()); }
 
 bool LightDomain::charge(std::size_t size) noexcept {
-  const std::uint64_t before = memory_used_.fetch_add(size, std::memory_order_relaxed);
-  if (before + size <= options().memory_budget) return true;
-  discharge(size);
-  return false;
+  // Never above the budget, not even for a moment: others would be refused because of it.
+  std::uint64_t used = memory_used_.load(std::memory_order_relaxed);
+  do {
+    if (size > options().memory_budget - used) return false;
+  } while (!memory_used_.compare_exchange_weak(used, used + size, std::memory_order_relaxed));
+  return true;
 }
 void LightDomain::discharge(std::size_t size) noexcept {
   memory_used_.fetch_sub(size, std::memory_order_relaxed);
@@ -159,7 +168,13 @@ Progress LightDomain::create_table(OperationBase& operation, Error& error, const
         return;
       }
       tables_.reserve(tables_.size() + 1);
-      tables_.push_back(new LightTable(*this, next_table_id_, name, type, *std::move(references)));
+      auto table =
+          std::make_unique<LightTable>(*this, next_table_id_, name, type, *std::move(references));
+      if (!table->charge_itself()) {
+        made = fail(ErrorCode::no_memory, "the domain's memory budget is used up");
+        return;
+      }
+      tables_.push_back(table.release());
       ++next_table_id_;
       table_count_.fetch_add(1, std::memory_order_relaxed);
     });

@@ -29,12 +29,22 @@ LightTable::LightTable(LightDomain& domain, std::uint64_t id, std::string name,
       list_(type.compare) {}
 
 LightTable::~LightTable() {
-  std::size_t memory = 0;
+  std::size_t memory = own_memory_;
   for (const auto* node = list_.first(); node != nullptr; node = node->next[0]) {
     memory += node->memory() + node->record->memory();
   }
   light_.discharge(memory);
   light_.pairs.add(~list_.count() + 1);
+}
+
+bool LightTable::charge_itself() noexcept {
+  const TypeDescription& description = type();
+  const std::size_t size = sizeof(LightTable) + name().size() + description.key_schema.size() +
+                           description.record_schema.size() +
+                           references().size() * sizeof(std::uint64_t);
+  if (!light_.charge(size)) return false;
+  own_memory_ = size;
+  return true;
 }
 
 Progress LightTable::lookup(OperationBase& operation, Error&, TransactionCore*, Bytes key,
