@@ -13,6 +13,7 @@
 #include "base/planted.hpp"
 #include "base/yield.hpp"
 #include "runtime/fiber.hpp"
+#include "runtime/io_queue.hpp"
 
 namespace firn::runtime {
 namespace {
@@ -55,6 +56,7 @@ ExecutorCore::~ExecutorCore() {
   while (sender_count_.load(std::memory_order_acquire) != 0) std::this_thread::yield();
   take_mail();
   FIRN_ASSERT(idle());  // operations, fibers and timers end before their executor
+  io_.reset();
   ::close(event_fd_);
 }
 
@@ -122,7 +124,7 @@ Runnable* ExecutorCore::pop() noexcept {
 
 std::size_t ExecutorCore::tick(std::chrono::nanoseconds budget) noexcept {
   const Scope scope(*this);
-  disarm();
+  begin_tick();
   const bool bounded = budget > std::chrono::nanoseconds::zero();
   const base::TimePoint end = bounded ? now() + budget : base::TimePoint{};
   std::size_t run_count = 0;
@@ -138,26 +140,47 @@ std::size_t ExecutorCore::tick(std::chrono::nanoseconds budget) noexcept {
       runnable->run(*runnable);
       ++run_count;
       if (bounded && run_count % runs_between_clock_reads == 0 && now() >= end) {
-        arm();
+        end_tick(run_count);
         return run_count;
       }
     }
     if (!bounded || now() >= end) break;
   }
-  arm();
+  end_tick(run_count);
   return run_count;
 }
 
-void ExecutorCore::disarm() noexcept {
-  if (watching_ && !armed_.exchange(false, std::memory_order_seq_cst)) ++writes_due_;
-  watching_ = false;
-  if (writes_due_ == 0) return;
-  std::uint64_t count = 0;  // the sum of what was written
-  if (::read(event_fd_, &count, sizeof count) == sizeof count) writes_due_ -= count;
+void ExecutorCore::begin_tick() noexcept {
+  ticking_ = true;
+  bool signalled = !armed_.exchange(false, std::memory_order_seq_cst);
+  for (std::size_t index = 0; index < source_count_; ++index) {
+    if (sources_[index]->disarm()) signalled = true;
+  }
+  if (signalled) drain();
+}
+
+void ExecutorCore::end_tick(std::size_t run_count) noexcept {
+  // A sender may have written only after this tick began, when it had taken the arming away before:
+  // the descriptor would stay readable. A tick that found nothing takes that back.
+  if (run_count == 0) drain();
+  for (std::size_t index = 0; index < source_count_; ++index) sources_[index]->arm();
+  arm();
+  ticking_ = false;
+}
+
+void ExecutorCore::drain() noexcept {
+  std::uint64_t count = 0;
+  [[maybe_unused]] const auto read = ::read(event_fd_, &count, sizeof count);
+}
+
+Result<IoQueue*> ExecutorCore::io() noexcept {
+  if (io_ == nullptr) {
+    FIRN_TRY_ASSIGN(io_, IoQueue::create(*this, seam_.io_method, seam_.io_calls));
+  }
+  return io_.get();
 }
 
 void ExecutorCore::arm() noexcept {
-  watching_ = true;
   armed_.store(true, std::memory_order_seq_cst);
   if (mailbox_.load(std::memory_order_seq_cst) != nullptr) {
     take_mail();  // the sender may have been too early to see the arming

@@ -7,8 +7,8 @@
 //
 // Sleeping without losing a wake-up: before the owner sleeps it sets `armed_` and looks at the
 // mailbox once more; a sender pushes first and then takes `armed_` away; who takes it away writes
-// the eventfd. The write may come late, after its message was run: the owner counts how many are
-// due, and takes them away as they come. The core outlives every send: senders are counted.
+// the eventfd. The write may come late, after its message was run: a tick that finds nothing
+// takes it away. The core outlives every send: senders are counted.
 #pragma once
 
 #include <array>
@@ -37,10 +37,18 @@ struct Timer : Runnable {
   static constexpr std::size_t not_scheduled = ~std::size_t{0};
 };
 
-/// What replaces clock and chance in the simulator. Null order: first in, first out.
+struct IoCalls;
+class IoQueue;
+
+/// How an executor does file I/O. `automatic`: io_uring, or helper threads where it is refused.
+enum class IoMethod : std::uint8_t { automatic, uring, threads };
+
+/// What replaces clock, chance and file I/O in tests. Null order: first in, first out.
 struct ExecutorSeam {
   const base::Clock* clock = nullptr;
   base::Random* order = nullptr;
+  IoMethod io_method = IoMethod::automatic;
+  const IoCalls* io_calls = nullptr;  ///< of the helper threads; null: the kernel's
 };
 
 /// A source of completions that an executor polls in each tick (an io_uring, a queue pair).
@@ -51,6 +59,11 @@ class CompletionSource {
   virtual void poll() noexcept = 0;
   /// Whether requests are under way, so that an idle executor must be woken by this source.
   [[nodiscard]] virtual bool busy() const noexcept = 0;
+  /// A tick ends and its thread may sleep: submits what is collected, sees to it that a completion
+  /// makes the executor's descriptor readable, and then enqueues what has finished meanwhile.
+  virtual void arm() noexcept {}
+  /// A tick begins: undoes `arm`. Whether the descriptor may have been made readable.
+  [[nodiscard]] virtual bool disarm() noexcept { return false; }
 };
 
 class FiberPool;
@@ -85,7 +98,12 @@ class ExecutorCore {
   Result<void> attach(CompletionSource& source) noexcept;
   void detach(CompletionSource& source) noexcept;
 
+  // Owner thread: the queue of this executor's file I/O, made by the first call.
+  Result<IoQueue*> io() noexcept;
+
   std::size_t tick(std::chrono::nanoseconds budget) noexcept;
+  // Whether a tick is under way, whose end will look at all sources once more.
+  [[nodiscard]] bool ticking() const noexcept { return ticking_; }
   [[nodiscard]] int fd() const noexcept { return event_fd_; }
   [[nodiscard]] std::optional<base::TimePoint> deadline() const noexcept;
   void wait_for_work() noexcept;
@@ -119,8 +137,10 @@ class ExecutorCore {
   void take_mail() noexcept;
   void fire_timers() noexcept;
   Runnable* pop() noexcept;
+  void begin_tick() noexcept;
+  void end_tick(std::size_t run_count) noexcept;
+  void drain() noexcept;
   void arm() noexcept;
-  void disarm() noexcept;
   void heap_place(std::size_t index, Timer& timer) noexcept;
   void sift_up(std::size_t index) noexcept;
   void sift_down(std::size_t index) noexcept;
@@ -138,8 +158,8 @@ class ExecutorCore {
   std::vector<Timer*> timers_;  // binary heap by due time
   std::array<CompletionSource*, source_count_max> sources_{};
   std::size_t source_count_ = 0;
-  bool watching_ = false;         // armed since the last tick
-  std::uint64_t writes_due_ = 0;  // armings taken away whose write was not read yet
+  bool ticking_ = false;
+  std::unique_ptr<IoQueue> io_;
 
   // Any thread.
   alignas(64) std::atomic<Runnable*> mailbox_{nullptr};

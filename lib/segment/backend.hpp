@@ -21,9 +21,12 @@
 
 #include <firn/result.hpp>
 
-#include "runtime/executor_core.hpp"
+#include "runtime/io_queue.hpp"
 
 namespace firn::segment {
+
+/// Offsets of system calls are signed, and sums of an offset and a length stay far from overflow.
+inline constexpr std::uint64_t segment_size_bytes_max = std::uint64_t{1} << 60;
 
 /// Whose I/O goes first when a device is busy; a backend may ignore it.
 enum class IoClass : std::uint8_t { log, read, flush_read, write_back, checkpoint, cleaning };
@@ -54,10 +57,7 @@ struct Request {
   Result<void> outcome;
 
   // The backend's own while it has the request.
-  struct Link : runtime::Runnable {
-    Request* request = nullptr;
-  };
-  Link link;
+  runtime::IoRequest link;  // also where no file is behind it: it is a runnable
   std::uint64_t transferred = 0;
   void* backend_context = nullptr;
 
@@ -102,5 +102,26 @@ class Backend {
  protected:
   Backend() = default;
 };
+
+/// Whether `request` may go to `backend` at all: kind and vectors, block alignment, bounds.
+/// `invalid_argument` otherwise. For backends.
+[[nodiscard]] Result<void> check_request(const Request& request,
+                                         const SegmentCapabilities& capabilities,
+                                         std::uint64_t size_bytes, std::uint32_t id) noexcept;
+
+/// Ends `request` with `outcome` from the next round of the executor's tick. For backends.
+void finish_later(runtime::ExecutorCore& executor, Request& request,
+                  const Result<void>& outcome) noexcept;
+
+/// The error of a system call on segment `id`: `no_space` where the device or a quota is full, else
+/// `io_error`.
+[[nodiscard]] Failure fail_io(int system_error, const char* detail, std::uint32_t id) noexcept;
+
+/// A place in segment `id`.
+[[nodiscard]] inline Place place_in(std::uint32_t id) noexcept {
+  Place place;
+  place.segment = id;
+  return place;
+}
 
 }  // namespace firn::segment
