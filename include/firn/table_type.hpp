@@ -214,8 +214,7 @@ struct TypeDescription {
   std::string key_schema;
   std::string record_schema;
   std::string_view comparator;
-  std::vector<std::string>
-      references;  ///< target types of the record's references, each once, sorted
+  std::vector<std::string> references;  ///< types the record's references point to, sorted, once
   Hints hints;
   CompareFunction compare = nullptr;  ///< null: bytewise
 };
