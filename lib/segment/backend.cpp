@@ -57,10 +57,10 @@ Result<void> check_request(const Request& request, const SegmentCapabilities& ca
 void finish_later(runtime::ExecutorCore& executor, Request& request,
                   const Result<void>& outcome) noexcept {
   request.outcome = outcome;
-  request.link.context = &request;
+  request.link.request = &request;
   request.link.home = &executor;
   request.link.run = [](runtime::Runnable& runnable) noexcept {
-    auto& finished = *static_cast<Request*>(static_cast<runtime::IoRequest&>(runnable).context);
+    auto& finished = *static_cast<Request::Link&>(runnable).request;
     finished.done(finished);
   };
   executor.enqueue(request.link);

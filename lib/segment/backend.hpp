@@ -7,14 +7,13 @@
 //   2. A request and its memory belong to the backend from `submit` until `done` begins.
 //   3. A short transfer is not success: the backend goes on until all is transferred or it fails.
 //   4. Requests are unordered. A sync covers the writes that were done before it was submitted, and
-//   no
-//      others; who needs an order waits for completions.
+//      no others; who needs an order waits for completions.
 //   5. A failed sync is final: the backend says so to every later sync too (`failed`), since the
-//   kernel
-//      forgets which writes were lost.
+//      kernel forgets which writes were lost.
 #pragma once
 
 #include <sys/uio.h>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -49,15 +48,18 @@ struct Request {
   std::uint64_t offset = 0;  ///< bytes; a multiple of the block size, like every vector
   std::uint64_t size = 0;    ///< of discard and grow
   std::array<iovec, vector_count_max> vectors{};
-  void (*done)(Request&) noexcept =
-      nullptr;              ///< the last touch by the backend; may free the request
+  /// The last touch by the backend; may free the request.
+  void (*done)(Request&) noexcept = nullptr;
   void* context = nullptr;  ///< the caller's own
 
   /// Outcome: success, or `io_error` with errno and segment, `no_space`, `failed`.
   Result<void> outcome;
 
   // The backend's own while it has the request.
-  runtime::IoRequest link;  // also where no file is behind it: it is a runnable
+  struct Link : runtime::IoRequest {  // a mere runnable where no file is behind it
+    Request* request = nullptr;
+  };
+  Link link;
   std::uint64_t transferred = 0;
   void* backend_context = nullptr;
 

@@ -12,7 +12,7 @@ namespace firn::segment {
 namespace {
 
 Request& request_of(runtime::Runnable& runnable) noexcept {
-  return *static_cast<Request*>(static_cast<runtime::IoRequest&>(runnable).context);
+  return *static_cast<Request::Link&>(runnable).request;
 }
 
 Failure fail_sync(int error, std::uint32_t id) noexcept {
@@ -69,7 +69,7 @@ void FileBackend::submit(runtime::ExecutorCore& executor, Request& request) noex
   under_way_count_.fetch_add(1, std::memory_order_relaxed);
   request.backend_context = this;
   runtime::IoRequest& io = request.link;
-  io.context = &request;
+  request.link.request = &request;
   io.done = &ended;
   io.home = &executor;
   io.run = &run_finished;

@@ -64,10 +64,10 @@ SegmentCapabilities MemoryBackend::capabilities() const noexcept {
 void MemoryBackend::submit(runtime::ExecutorCore& executor, Request& request) noexcept {
   under_way_count_.fetch_add(1, std::memory_order_relaxed);
   request.backend_context = this;
-  request.link.context = &request;
+  request.link.request = &request;
   request.link.home = &executor;
   request.link.run = [](runtime::Runnable& runnable) noexcept {
-    auto& own = *static_cast<Request*>(static_cast<runtime::IoRequest&>(runnable).context);
+    auto& own = *static_cast<Request::Link&>(runnable).request;
     auto& self = *static_cast<MemoryBackend*>(own.backend_context);
     own.outcome = self.perform(own);
     self.under_way_count_.fetch_sub(1, std::memory_order_release);

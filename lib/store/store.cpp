@@ -17,10 +17,12 @@ constexpr unsigned write_attempts_max = 3;
 // call.
 template <class Access>
 void end_later(runtime::ExecutorCore& executor, Access& access) noexcept {
+  access.request.context = &access;
+  access.request.link.request = &access.request;
   access.request.link.home = &executor;
-  access.request.link.context = &access;
   access.request.link.run = [](detail::Runnable& runnable) noexcept {
-    auto& ended = *static_cast<Access*>(static_cast<runtime::IoRequest&>(runnable).context);
+    auto& link = static_cast<segment::Request::Link&>(runnable);
+    auto& ended = *static_cast<Access*>(link.request->context);
     ended.done(ended);
   };
   executor.enqueue(access.request.link);

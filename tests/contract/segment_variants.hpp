@@ -11,6 +11,7 @@
 
 #include "segment/file.hpp"
 #include "segment/memory.hpp"
+#include "segment/simulated.hpp"
 #include "segment/support.hpp"
 #include "support/scratch.hpp"
 
@@ -23,6 +24,8 @@ class SegmentUnderTest {
   virtual segment::Backend& backend() = 0;
   /// Of the executors that use it.
   virtual runtime::ExecutorSeam seam() { return {}; }
+  /// Whether misuse stops the process instead of being `invalid_argument`.
+  virtual bool asserts_misuse() { return false; }
 };
 
 struct SegmentVariant {
@@ -63,6 +66,20 @@ class MemoryUnderTest final : public SegmentUnderTest {
   std::unique_ptr<segment::MemoryBackend> memory_;
 };
 
+class SimulatedUnderTest final : public SegmentUnderTest {
+ public:
+  explicit SimulatedUnderTest(std::uint64_t size) {
+    segment::SimulatedOptions options;
+    options.id = 7;
+    backend_ = segment::make_simulated_backend(size, options);
+  }
+  segment::Backend& backend() override { return *backend_; }
+  bool asserts_misuse() override { return true; }
+
+ private:
+  std::unique_ptr<segment::Backend> backend_;
+};
+
 inline segment::FileOptions seven(std::uint64_t size) {
   segment::FileOptions options;
   options.id = 7;
@@ -92,6 +109,9 @@ inline std::unique_ptr<SegmentUnderTest> open_buffered(std::uint64_t size) {
 inline std::unique_ptr<SegmentUnderTest> open_memory(std::uint64_t size) {
   return std::make_unique<MemoryUnderTest>(size);
 }
+inline std::unique_ptr<SegmentUnderTest> open_simulated(std::uint64_t size) {
+  return std::make_unique<SimulatedUnderTest>(size);
+}
 
 inline const std::vector<SegmentVariant>& segment_variants() {
   static const std::vector<SegmentVariant> variants = {
@@ -100,6 +120,7 @@ inline const std::vector<SegmentVariant>& segment_variants() {
       {"file, preallocated", open_preallocated},
       {"file on tmpfs, buffered", open_buffered},
       {"memory", open_memory},
+      {"simulated", open_simulated},
   };
   return variants;
 }
