@@ -219,7 +219,7 @@ TEST_CASE("simulated: a correct store survives every crash and every crash of it
     for (std::size_t level = 0; level < 2; ++level) sum[level].add(findings.counts[level]);
   }
   REQUIRE(sum[0].visited > 5000);
-  REQUIRE(sum[1].visited > sum[0].visited);
+  REQUIRE(sum[1].visited > 5000);
   std::printf(
       "simulated: seeds 1 to 10: %llu cuts, %llu states recovered, %llu more inside recovery\n",
       static_cast<unsigned long long>(sum[0].cuts), static_cast<unsigned long long>(sum[0].visited),
