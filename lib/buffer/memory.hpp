@@ -19,12 +19,10 @@
 //      may come back zeroed or stale. `release` ends access; nobody may be reading except
 //      optimistically, and no I/O may be in flight on the page.
 //   3. Both take a batch of distinct pages of any classes, sort it, and report how many of its
-//   first
-//      entries are done. A system call that does less than asked is asked again for the rest.
+//      first entries are done. A system call that does less than asked is asked again for the rest.
 //   4. A forked child inherits no region (MADV_DONTFORK): touching a page there is a fault.
 //   5. The addresses must never be registered with io_uring or RDMA: a release would leave the
-//   device
-//      writing into frames that nobody sees any more. Use ordinary reads, or the pinned back end.
+//      device writing into frames that nobody sees any more. Use ordinary reads, or the pinned one.
 //
 // Shared: populate and release may be called by many threads at once, on disjoint pages.
 #pragma once

@@ -24,13 +24,20 @@ void seal_image(std::byte* image, std::size_t size, std::uint64_t domain) noexce
 
 const char* describe(ImageFault fault) noexcept {
   switch (fault) {
-    case ImageFault::none: return "the image is whole";
-    case ImageFault::zeroes: return "the image is all zeroes";
-    case ImageFault::checksum: return "the image's checksum does not match its bytes";
-    case ImageFault::foreign_domain: return "the image belongs to another domain";
-    case ImageFault::other_page: return "the image is that of page {}";
-    case ImageFault::stale: return "the image is an older one of the page: a write was lost";
-    case ImageFault::length: return "the image's length makes no sense";
+    case ImageFault::none:
+      return "the image is whole";
+    case ImageFault::zeroes:
+      return "the image is all zeroes";
+    case ImageFault::checksum:
+      return "the image's checksum does not match its bytes";
+    case ImageFault::foreign_domain:
+      return "the image belongs to another domain";
+    case ImageFault::other_page:
+      return "the image is that of page {}";
+    case ImageFault::stale:
+      return "the image is an older one of the page: a write was lost";
+    case ImageFault::length:
+      return "the image's length makes no sense";
   }
   return "the image is damaged";
 }

@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <new>
+#include <thread>
 
 #include "base/allocation.hpp"
 #include "base/planted.hpp"
+#include "base/yield.hpp"
 #include "runtime/fiber.hpp"
 
 namespace firn::runtime {
@@ -49,6 +51,8 @@ ExecutorCore::ExecutorCore(ExecutorSeam seam, int event_fd) noexcept
     : seam_(seam), event_fd_(event_fd), fibers_(new (std::nothrow) FiberPool) {}
 
 ExecutorCore::~ExecutorCore() {
+  // Whoever sent the last message may still be about to write.
+  while (sender_count_.load(std::memory_order_acquire) != 0) std::this_thread::yield();
   take_mail();
   FIRN_ASSERT(idle());  // operations, fibers and timers end before their executor
   ::close(event_fd_);
@@ -66,6 +70,7 @@ void ExecutorCore::enqueue(Runnable& runnable) noexcept {
 }
 
 void ExecutorCore::send(Runnable& runnable) noexcept {
+  sender_count_.fetch_add(1, std::memory_order_relaxed);  // seen with the message
   Runnable* head = mailbox_.load(std::memory_order_relaxed);
   do {
     runnable.next = head;
@@ -73,11 +78,13 @@ void ExecutorCore::send(Runnable& runnable) noexcept {
                                            std::memory_order_relaxed));
   // The push stands before this look at `armed_`, the owner's arming before its last look at the
   // mailbox: one of the two sees the other.
-  if (FIRN_PLANTED("executor-lost-wakeup")) return;
-  if (armed_.load(std::memory_order_seq_cst) && armed_.exchange(false, std::memory_order_seq_cst)) {
+  if (!FIRN_PLANTED("executor-lost-wakeup") && armed_.load(std::memory_order_seq_cst) &&
+      armed_.exchange(false, std::memory_order_seq_cst)) {
+    FIRN_YIELD("executor.send");
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = ::write(event_fd_, &one, sizeof one);
   }
+  sender_count_.fetch_sub(1, std::memory_order_release);  // from here on it may be gone
 }
 
 void ExecutorCore::take_mail() noexcept {
@@ -115,11 +122,7 @@ Runnable* ExecutorCore::pop() noexcept {
 
 std::size_t ExecutorCore::tick(std::chrono::nanoseconds budget) noexcept {
   const Scope scope(*this);
-  if (!armed_.exchange(false, std::memory_order_seq_cst)) {
-    // Somebody took the arming away and wrote, or will have written before this tick ends.
-    std::uint64_t count = 0;
-    [[maybe_unused]] const auto read = ::read(event_fd_, &count, sizeof count);
-  }
+  disarm();
   const bool bounded = budget > std::chrono::nanoseconds::zero();
   const base::TimePoint end = bounded ? now() + budget : base::TimePoint{};
   std::size_t run_count = 0;
@@ -145,7 +148,16 @@ std::size_t ExecutorCore::tick(std::chrono::nanoseconds budget) noexcept {
   return run_count;
 }
 
+void ExecutorCore::disarm() noexcept {
+  if (watching_ && !armed_.exchange(false, std::memory_order_seq_cst)) ++writes_due_;
+  watching_ = false;
+  if (writes_due_ == 0) return;
+  std::uint64_t count = 0;  // the sum of what was written
+  if (::read(event_fd_, &count, sizeof count) == sizeof count) writes_due_ -= count;
+}
+
 void ExecutorCore::arm() noexcept {
+  watching_ = true;
   armed_.store(true, std::memory_order_seq_cst);
   if (mailbox_.load(std::memory_order_seq_cst) != nullptr) {
     take_mail();  // the sender may have been too early to see the arming
@@ -230,6 +242,7 @@ void ExecutorCore::heap_place(std::size_t index, Timer& timer) noexcept {
 }
 
 void ExecutorCore::sift_up(std::size_t index) noexcept {
+  if (FIRN_PLANTED("timers-unordered")) return;
   while (index > 0) {
     const std::size_t parent = (index - 1) / 2;
     if (timers_[parent]->due <= timers_[index]->due) return;

@@ -7,7 +7,8 @@
 //
 // Sleeping without losing a wake-up: before the owner sleeps it sets `armed_` and looks at the
 // mailbox once more; a sender pushes first and then takes `armed_` away; who takes it away writes
-// the eventfd.
+// the eventfd. The write may come late, after its message was run: the owner counts how many are
+// due, and takes them away as they come. The core outlives every send: senders are counted.
 #pragma once
 
 #include <array>
@@ -119,6 +120,7 @@ class ExecutorCore {
   void fire_timers() noexcept;
   Runnable* pop() noexcept;
   void arm() noexcept;
+  void disarm() noexcept;
   void heap_place(std::size_t index, Timer& timer) noexcept;
   void sift_up(std::size_t index) noexcept;
   void sift_down(std::size_t index) noexcept;
@@ -136,10 +138,13 @@ class ExecutorCore {
   std::vector<Timer*> timers_;  // binary heap by due time
   std::array<CompletionSource*, source_count_max> sources_{};
   std::size_t source_count_ = 0;
+  bool watching_ = false;         // armed since the last tick
+  std::uint64_t writes_due_ = 0;  // armings taken away whose write was not read yet
 
   // Any thread.
   alignas(64) std::atomic<Runnable*> mailbox_{nullptr};
   std::atomic<bool> armed_{false};
+  std::atomic<std::uint32_t> sender_count_{0};  // inside `send` now
 };
 
 }  // namespace firn::runtime

@@ -2,6 +2,8 @@
 #include <firn/executor.hpp>
 #include <firn/operation.hpp>
 
+#include "base/planted.hpp"
+#include "base/fork.hpp"
 #include "runtime/executor_core.hpp"
 #include "runtime/operation_access.hpp"
 #include "runtime/parking_lot.hpp"
@@ -15,9 +17,11 @@ namespace {
 constexpr int notice_depth_max = 16;
 thread_local int notice_depth = 0;
 
-// A thread's own executor, for blocking calls; made at the first one, gone with the thread.
+// A thread's own executor, for blocking calls; made at the first one, gone with the thread. A
+// forked child makes its own: the parent's shares its event descriptor with the parent.
 struct ThreadExecutor {
   runtime::ExecutorCore* core = nullptr;
+  std::uint32_t process = 0;
   ~ThreadExecutor() { delete core; }
 };
 thread_local ThreadExecutor thread_executor;
@@ -39,7 +43,10 @@ void OperationBase::cancel() noexcept {
       cancel_requested_ = true;
       // From the queue, not from here: the caller's callback must not run inside `cancel`. If the
       // operation is in the lot no longer it is on its way home and finds the request there.
-      if (runtime::ParkingLot::shared().withdraw(*this)) home->enqueue(*this);
+      if (runtime::ParkingLot::shared().withdraw(*this)) {
+        if (FIRN_PLANTED("cancel-loses-operation")) return;
+        home->enqueue(*this);
+      }
       return;
     case OperationState::done:
       return;
@@ -49,8 +56,10 @@ void OperationBase::cancel() noexcept {
 namespace detail {
 
 Result<runtime::ExecutorCore*> executor_of_this_thread() noexcept {
-  if (thread_executor.core == nullptr) {
+  const std::uint32_t process = base::process_generation();
+  if (thread_executor.core == nullptr || thread_executor.process != process) {
     FIRN_TRY_ASSIGN(thread_executor.core, runtime::ExecutorCore::create());
+    thread_executor.process = process;
   }
   return thread_executor.core;
 }
@@ -70,6 +79,7 @@ void run_until_done(OperationBase& operation) noexcept {
 
 void deliver(OperationBase& operation) noexcept {
   ++notice_depth;
+  if (FIRN_PLANTED("completion-twice")) OperationAccess::notify(operation);
   OperationAccess::notify(operation);
   --notice_depth;
 }

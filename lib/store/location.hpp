@@ -1,4 +1,5 @@
-// Where an image lies, in 8 bytes: segment 8, chunk 24, granule 20, granules 12. Part of the format.
+// Where an image lies, in 8 bytes: segment 8, chunk 24, granule 20, granules 12. Part of the
+// format.
 #pragma once
 
 #include <cstdint>

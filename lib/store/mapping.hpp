@@ -1,5 +1,5 @@
-// The mapping: for each page id the place and the expected checksum of its newest image. Arrays that
-// grow by blocks and never move, so a reader needs no latch but the page's own.
+// The mapping: for each page id the place and the expected checksum of its newest image. Arrays
+// that grow by blocks and never move, so a reader needs no latch but the page's own.
 #pragma once
 
 #include <array>
@@ -21,8 +21,8 @@ struct MappingEntry {
 };
 static_assert(sizeof(MappingEntry) == 16);
 
-/// Shared between threads: an entry is read and written under its page's latch or io bit; blocks are
-/// added by any thread.
+/// Shared between threads: an entry is read and written under its page's latch or io bit; blocks
+/// are added by any thread.
 class Mapping {
  public:
   static constexpr std::size_t block_entries = 4096;
@@ -59,13 +59,13 @@ class Mapping {
   [[nodiscard]] MappingEntry* find(format::PageId page) const noexcept {
     const std::uint64_t slot = page.slot();
     if (slot > slot_max) return nullptr;
-    Block* block =
-        blocks_[page.size_class()][slot / block_entries].load(std::memory_order_acquire);
+    Block* block = blocks_[page.size_class()][slot / block_entries].load(std::memory_order_acquire);
     return block == nullptr ? nullptr : &(*block)[slot % block_entries];
   }
 
   std::array<std::atomic<Block*>*, format::size_class_count> blocks_{};
   std::atomic<std::uint64_t> memory_bytes_{0};
+  std::atomic<std::size_t> touched_max_{0};  // blocks from here on were never taken
 };
 
 }  // namespace firn::store

@@ -1,6 +1,9 @@
 // Allocation: choosing a chunk and a hole in it, giving extents up, publication.
 #include "store/space.hpp"
 
+#include "base/allocation.hpp"
+#include "base/planted.hpp"
+
 #include <algorithm>
 #include <new>
 #include <utility>
@@ -364,12 +367,7 @@ Result<void> Space::free(Extent extent, std::uint64_t number) noexcept {
 
 Result<void> Space::make_room(std::vector<Extent>& list) noexcept {
   if (list.size() < list.capacity()) return {};
-  try {
-    list.reserve(list.size() * 2 + 16);
-  } catch (const std::bad_alloc&) {
-    return fail(ErrorCode::no_memory, "the list of extents given up");
-  }
-  return {};
+  return base::guard_allocation([&] { list.reserve(list.size() * 2 + 16); });
 }
 
 void Space::give_up(Extent extent, std::vector<Extent>& list) noexcept {
@@ -387,7 +385,8 @@ void Space::give_up(Extent extent, std::vector<Extent>& list) noexcept {
 std::uint64_t Space::publish(std::uint64_t number) noexcept {
   FIRN_ASSERT(started_);
   FIRN_ASSERT(number == published_ + 1);
-  std::vector<Extent>& list = pending_[published_ % pending_count];
+  std::vector<Extent>& list =
+      pending_[(FIRN_PLANTED("location-reused-early") ? number : published_) % pending_count];
   std::uint64_t released = 0;
   std::uint64_t freed = 0;  // without what lies in chunks that come back only whole
   for (const Extent extent : list) {
@@ -448,7 +447,7 @@ bool Space::sealed(std::uint32_t chunk) const noexcept {
 Result<std::vector<std::uint32_t>> Space::pick_victims(
     std::uint32_t most, std::uint32_t live_percent_max) const noexcept {
   std::vector<std::uint32_t> victims;
-  try {
+  FIRN_TRY(base::guard_allocation([&] {
     for (std::uint32_t id = 0; id < chunks_.size(); ++id) {
       const Chunk& chunk = chunks_[id];
       const bool closed = chunk.state == State::sealed || chunk.state == State::partial;
@@ -456,9 +455,7 @@ Result<std::vector<std::uint32_t>> Space::pick_victims(
       if (std::uint64_t{chunk.live} * 100 > std::uint64_t{granules_} * live_percent_max) continue;
       victims.push_back(id);
     }
-  } catch (const std::bad_alloc&) {
-    return fail(ErrorCode::no_memory, "the list of chunks to clean");
-  }
+  }));
   std::sort(victims.begin(), victims.end(), [&](std::uint32_t left, std::uint32_t right) {
     return std::pair(chunks_[left].live, left) < std::pair(chunks_[right].live, right);
   });

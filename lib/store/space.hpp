@@ -16,18 +16,16 @@
 // Write-once (append-only and remote segments): a chunk is filled front to back and sealed; what is
 // given up in it stays dead until nothing in it lives, or until a cleaner has copied the rest away.
 //
-//   1. A granule is free, live, pending or (write-once only) dead. Live ones belong to one extent.
+//   1. A granule is free, live, pending or, in chunks that come back only whole, dead.
 //   2. Reuse waits for two checkpoints (rule "reuse"): an extent given up under number n is pending
-//   until
-//      n + 1 is published, because until then one of the two superblocks names an image that uses
-//      it. `publish` is told every number in turn, without gaps: a checkpoint that failed is done
-//      again under its own number.
+//      until n + 1 is published, because until then one of the two superblocks names an image that
+//      uses it. `publish` is told every number in turn, without gaps: a checkpoint that failed is
+//      done again under its own number.
 //   3. A failed call changes nothing that a caller can see.
 //   4. Reserved granules are counted, not placed: an extent may still find no hole of its length,
-//   and the
-//      end of a write-once chunk may be lost when it is sealed. So reserve a little more. Ordinary
-//      allocation leaves `background_chunks` empty chunks alone, where a checkpoint or the cleaner
-//      finds room when all else is holes.
+//      and the end of a write-once chunk may be lost when it is sealed. So reserve a little more.
+//      Ordinary allocation leaves `background_chunks` empty chunks alone, where a checkpoint or the
+//      cleaner finds room when all else is holes.
 //
 // Memory: two bits per granule and 28 bytes per chunk, so 540 bytes per MiB (0.05 %). The second
 // bit tells live from given up, without which freeing twice would hand a live location out again.

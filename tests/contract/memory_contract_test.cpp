@@ -158,7 +158,7 @@ bool faults(const Memory& memory, PageSlot page) {
 
 }  // namespace
 
-TEST_CASE("memory: released pages read as the back end declares, and their frames are gone",
+TEST_CASE("memory: released pages read as the back end declares - and their frames are gone",
           "[pool-memory]") {
   const Variant& variant =
       *GENERATE(&variants[0], &variants[1], &variants[2], &variants[3], &variants[4], &variants[5]);
@@ -274,7 +274,7 @@ TEST_CASE("memory: a batch mixes classes", "[pool-memory]") {
   }
 }
 
-TEST_CASE("memory: a forked child does not inherit it, and leaves the parent's alone",
+TEST_CASE("memory: a forked child does not inherit it - and leaves the parent's alone",
           "[pool-memory]") {
   for (const Variant& variant : variants) {
     CAPTURE(variant.name);
@@ -300,7 +300,7 @@ TEST_CASE("memory: a forked child does not inherit it, and leaves the parent's a
   }
 }
 
-TEST_CASE("memory: a kernel that stops taking process_madvise costs speed, not pages",
+TEST_CASE("memory: a kernel that stops taking process_madvise costs speed - not pages",
           "[pool-memory]") {
   process_madvise_calls_left = 4;  // the probe takes one
   const std::unique_ptr<Memory> memory =
@@ -347,7 +347,7 @@ TEST_CASE("memory: refused address space is a clear error", "[pool-memory]") {
   REQUIRE_THAT(refused.message(), Catch::Contains("pinned"));
 }
 
-TEST_CASE("memory: regions are as long as asked for, and derived from the data otherwise",
+TEST_CASE("memory: regions are as long as asked for - and derived from the data otherwise",
           "[pool-memory]") {
   MemoryOptions options;
   options.data_bytes = 64_MiB;

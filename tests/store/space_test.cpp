@@ -245,7 +245,8 @@ TEST_CASE("space: an extent longer than a chunk takes whole consecutive chunks",
           ErrorCode::no_space);
 }
 
-TEST_CASE("space: exhausted, it says so and changes nothing; growth helps on line", "[allocator]") {
+TEST_CASE("space: exhausted - it says so and changes nothing - growth helps on line",
+          "[allocator]") {
   Space space = started(small(Reuse::holes, 4));
   std::uint64_t taken = 0;
   while (space.allocate(Group::leaves, 3 * 512).has_value()) taken += 3;
@@ -283,7 +284,8 @@ TEST_CASE("space: what is reserved stays there for who reserved it", "[allocator
   space.check_well_formed();
 }
 
-TEST_CASE("space: write-once chunks are filled once, sealed, and come back whole", "[allocator]") {
+TEST_CASE("space: write-once chunks are filled once - sealed - and come back whole",
+          "[allocator]") {
   SpaceOptions options = small(Reuse::write_once, 8);
   Space space = started(options);
   std::vector<Extent> extents;
