@@ -25,7 +25,7 @@ struct Persisted {
 class FinishOperation final : public Operation<void> {
  public:
   using Step = detail::Progress (*)(OperationBase&, Error&, detail::TransactionCore&) noexcept;
-  FinishOperation(detail::TransactionCore* core, Step step) noexcept : core_(core), step_(step) {}
+  FinishOperation(detail::TransactionCore* core, Step what) noexcept : core_(core), step_(what) {}
 
  private:
   detail::Progress step() noexcept override {

@@ -1,13 +1,15 @@
 // The inside of an executor.
 //
 // Owner thread: the one that ticks. Its fields are touched by no other thread, but for the mailbox
-// and `armed_`. Another thread wakes something here by `send`: a push onto the mailbox, which is a
-// list through the things themselves, so that waking never waits, never fails and allocates
-// nothing.
+// and `written_count_`. Another thread wakes something here by `send`: a push onto the mailbox,
+// which is a list through the things themselves, so that waking never waits, never fails and
+// allocates nothing.
 //
-// Sleeping without losing a wake-up: before the owner sleeps it sets `armed_` and looks at the
-// mailbox once more; a sender pushes first and then takes `armed_` away; who takes it away writes
-// the eventfd.
+// Sleeping without losing a wake-up: outside of `tick` an empty mailbox holds the mark `armed`
+// instead of null. The sender whose push replaces the mark writes the eventfd; all others touch
+// nothing of the executor after their push, at which the owner may run what was sent, and destroy
+// the executor. The one that writes counts it afterwards, as its last act, so that the owner reads
+// the eventfd after the write and the destructor waits for it.
 #pragma once
 
 #include <array>
@@ -29,11 +31,13 @@ namespace firn::runtime {
 
 using detail::Runnable;
 
-/// A runnable that falls due. Belongs to the executor it was scheduled on.
+/// Calls `fire` when it falls due. Belongs to the executor it was scheduled on.
 struct Timer : Runnable {
+  void (*fire)(Timer&) noexcept = nullptr;  // may schedule or destroy the timer
   base::TimePoint due{};
   std::size_t heap_index = not_scheduled;
   static constexpr std::size_t not_scheduled = ~std::size_t{0};
+  static constexpr std::size_t fallen_due = ~std::size_t{0} - 1;  // stands among the ready ones
 };
 
 /// What replaces clock and chance in the simulator. Null order: first in, first out.
@@ -76,7 +80,8 @@ class ExecutorCore {
     }
   }
 
-  // Owner thread. A timer that is scheduled may be moved; one that has fired may be used again.
+  // Owner thread. A timer that is scheduled or has fallen due may be moved or taken away, one that
+  // has fired may be used again. `no_memory`: it is not scheduled.
   Result<void> schedule(Timer& timer, base::TimePoint due) noexcept;
   void unschedule(Timer& timer) noexcept;
 
@@ -115,8 +120,13 @@ class ExecutorCore {
  private:
   ExecutorCore(ExecutorSeam seam, int event_fd) noexcept;
 
+  // A mark, never looked into.
+  static Runnable* armed() noexcept { return reinterpret_cast<Runnable*>(std::uintptr_t{1}); }
+
   void take_mail() noexcept;
+  void drain_event_fd() noexcept;
   void fire_timers() noexcept;
+  void remove_ready(Runnable& runnable) noexcept;
   Runnable* pop() noexcept;
   void arm() noexcept;
   void heap_place(std::size_t index, Timer& timer) noexcept;
@@ -136,10 +146,13 @@ class ExecutorCore {
   std::vector<Timer*> timers_;  // binary heap by due time
   std::array<CompletionSource*, source_count_max> sources_{};
   std::size_t source_count_ = 0;
+  bool armed_ = true;                // the mark was put into the mailbox and not taken out since
+  std::uint32_t taken_count_ = 0;    // marks that senders took
+  std::uint32_t drained_count_ = 0;  // writes that were read back
 
   // Any thread.
-  alignas(64) std::atomic<Runnable*> mailbox_{nullptr};
-  std::atomic<bool> armed_{false};
+  alignas(64) std::atomic<Runnable*> mailbox_{armed()};
+  std::atomic<std::uint32_t> written_count_{0};  // a sender's last act
 };
 
 }  // namespace firn::runtime

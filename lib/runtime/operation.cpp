@@ -2,6 +2,7 @@
 #include <firn/executor.hpp>
 #include <firn/operation.hpp>
 
+#include "base/fork.hpp"
 #include "runtime/executor_core.hpp"
 #include "runtime/operation_access.hpp"
 #include "runtime/parking_lot.hpp"
@@ -18,7 +19,8 @@ thread_local int notice_depth = 0;
 // A thread's own executor, for blocking calls; made at the first one, gone with the thread.
 struct ThreadExecutor {
   runtime::ExecutorCore* core = nullptr;
-  ~ThreadExecutor() { delete core; }
+  std::uint32_t process = 0;
+  ~ThreadExecutor() { delete std::exchange(core, nullptr); }
 };
 thread_local ThreadExecutor thread_executor;
 
@@ -49,10 +51,14 @@ void OperationBase::cancel() noexcept {
 namespace detail {
 
 Result<runtime::ExecutorCore*> executor_of_this_thread() noexcept {
-  if (thread_executor.core == nullptr) {
-    FIRN_TRY_ASSIGN(thread_executor.core, runtime::ExecutorCore::create());
+  ThreadExecutor& own = thread_executor;
+  if (own.core == nullptr || own.process != base::process_generation()) {
+    // A forked child leaves its parent's one alone: they share the event descriptor, and the child
+    // would read away what wakes the parent.
+    FIRN_TRY_ASSIGN(own.core, runtime::ExecutorCore::create());
+    own.process = base::process_generation();
   }
-  return thread_executor.core;
+  return own.core;
 }
 
 Result<runtime::ExecutorCore*> current_executor() noexcept {
