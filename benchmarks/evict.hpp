@@ -1,5 +1,6 @@
-// How fast frames come and go: pages of one class are touched and released in batches of a given size,
-// spread over many times more slots than are ever resident, as in a buffer pool under eviction.
+// How fast frames come and go: pages of one class are touched and released in batches of a given
+// size, spread over many times more slots than are ever resident, as in a buffer pool under
+// eviction.
 #pragma once
 
 #include <algorithm>

@@ -92,7 +92,8 @@ concept TypeDefinition = requires {
   { Type::name } -> std::convertible_to<std::string_view>;
   { Type::version } -> std::convertible_to<TypeVersion>;
   { Type::hints } -> std::convertible_to<Hints>;
-} && KeyComparator<typename Type::Comparator>;
+}
+&&KeyComparator<typename Type::Comparator>;
 
 template <class Type>
 inline constexpr bool is_sack = std::is_base_of_v<detail::SackTag, Type>;

@@ -10,7 +10,7 @@
 namespace firn::base {
 
 /// Runs `work`; `no_memory` if the standard library could not allocate. `work` leaves nothing half
-/// done when it is interrupted. Not for hot paths, and no fiber suspends inside.
+/// done when it is interrupted. Not for hot paths.
 template <class Work>
 Result<void> guard_allocation(Work&& work) noexcept {
   try {

@@ -66,9 +66,12 @@ const MemoryCalls& kernel_memory_calls() noexcept {
 
 std::string_view name_of(MemoryKind kind) noexcept {
   switch (kind) {
-    case MemoryKind::process_madvise: return "process_madvise";
-    case MemoryKind::madvise: return "madvise";
-    case MemoryKind::guard: return "guard";
+    case MemoryKind::process_madvise:
+      return "process_madvise";
+    case MemoryKind::madvise:
+      return "madvise";
+    case MemoryKind::guard:
+      return "guard";
   }
   return "unknown";
 }
@@ -107,8 +110,8 @@ Result<void> Memory::map(const MemoryOptions& options, int protection) noexcept 
       return fail(ErrorCode::invalid_argument, "a region of {} bytes is beyond any address space",
                   wanted);
     }
-    region_bytes_[size_class] = wanted == 0 ? derived / region_alignment * region_alignment
-                                            : round_up(wanted);
+    region_bytes_[size_class] =
+        wanted == 0 ? derived / region_alignment * region_alignment : round_up(wanted);
     region_bytes_[size_class] = std::max(region_bytes_[size_class], region_alignment);
     mapping_bytes_ += region_bytes_[size_class] + gap_bytes;
   }
@@ -116,9 +119,11 @@ Result<void> Memory::map(const MemoryOptions& options, int protection) noexcept 
   void* mapping = ::mmap(nullptr, mapping_bytes_, PROT_NONE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapping == MAP_FAILED) {
-    Error error = fail_system(ErrorCode::no_memory, errno,
-                              "the kernel refuses {} bytes of address space: make the regions smaller, "
-                              "or raise ulimit -v").error;
+    Error error =
+        fail_system(ErrorCode::no_memory, errno,
+                    "the kernel refuses {} bytes of address space: make the regions smaller, "
+                    "or raise ulimit -v")
+            .error;
     error.value = mapping_bytes_;
     mapping_bytes_ = 0;
     return fail(error);
@@ -133,10 +138,11 @@ Result<void> Memory::map(const MemoryOptions& options, int protection) noexcept 
     bases_[size_class] = next;
     const std::uint64_t bytes = region_bytes_[size_class];
     if (protection != PROT_NONE && calls_.mprotect(next, bytes, protection) != 0) {
-      Error error = fail_system(ErrorCode::no_memory, errno,
-                                "the kernel refuses a region of {} bytes: under strict overcommit "
-                                "(vm.overcommit_memory = 2) use the pinned back end or small regions")
-                        .error;
+      Error error =
+          fail_system(ErrorCode::no_memory, errno,
+                      "the kernel refuses a region of {} bytes: under strict overcommit "
+                      "(vm.overcommit_memory = 2) use the pinned back end or small regions")
+              .error;
       error.value = bytes;
       return fail(error);  // the destructor unmaps
     }

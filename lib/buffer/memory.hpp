@@ -1,9 +1,11 @@
-// The memory of the buffer manager: where pages lie, and how frames are given to them and taken back.
+// The memory of the buffer manager: where pages lie, and how frames are given to them and taken
+// back.
 //
-// Each size class owns one region of virtual memory, reserved once and never moved: page `slot` of a
-// class lies at base + slot * size, resident or not, so an address is an addition and a late
-// optimistic reader reads something mapped (rule "arena"). What reading an evicted page gives is the
-// back end's `stale_read`. Only frames cost memory; the hard budget is kept by who calls `release`.
+// Each size class owns one region of virtual memory, reserved once and never moved: page `slot` of
+// a class lies at base + slot * size, resident or not, so an address is an addition and a late
+// optimistic reader reads something mapped (rule "arena"). What reading an evicted page gives is
+// the back end's `stale_read`. Only frames cost memory; the hard budget is kept by who calls
+// `release`.
 //
 //   back end         release                                    an evicted page reads   needs
 //   process_madvise  one process_madvise(DONTNEED) per batch    zeroes                  Linux 6.13
@@ -16,11 +18,11 @@
 //   2. `populate` comes before the first access to an evicted page and promises no content: frames
 //      may come back zeroed or stale. `release` ends access; nobody may be reading except
 //      optimistically, and no I/O may be in flight on the page.
-//   3. Both take a batch of distinct pages of any classes, sort it, and report how many of its first
-//      entries are done. A system call that does less than asked is asked again for the rest.
+//   3. Both take a batch of distinct pages of any classes, sort it, and report how many of its
+//      first entries are done. A system call that does less than asked is asked again for the rest.
 //   4. A forked child inherits no region (MADV_DONTFORK): touching a page there is a fault.
-//   5. The addresses must never be registered with io_uring or RDMA: a release would leave the device
-//      writing into frames that nobody sees any more. Use ordinary reads, or the pinned back end.
+//   5. The addresses must never be registered with io_uring or RDMA: a release would leave the
+//      device writing into frames that nobody sees any more. Use ordinary reads, or the pinned one.
 //
 // Shared: populate and release may be called by many threads at once, on disjoint pages.
 #pragma once
@@ -49,8 +51,8 @@ enum class MemoryKind : std::uint8_t { process_madvise, madvise, guard };
 /// What an access to an evicted page gives.
 enum class StaleRead : std::uint8_t { zeroes, fault };
 
-/// The system calls that may be missing or fall short; tests put others in their place. Each returns
-/// as the call of that name does: -1 and errno.
+/// The system calls that may be missing or fall short; tests put others in their place. Each
+/// returns as the call of that name does: -1 and errno.
 struct MemoryCalls {
   long (*process_madvise)(int pidfd, const iovec* ranges, std::size_t count, int advice);
   int (*madvise)(void* address, std::size_t bytes, int advice);
@@ -69,11 +71,13 @@ struct MemoryOptions {
   const MemoryCalls* calls = &kernel_memory_calls();
 };
 
-/// The sum of derived regions never exceeds this: 64 TiB, but 16 GiB under sanitizers and valgrind, half
-/// of a limit on address space (ulimit -v), and 1 GiB for the guard back end (it fills page tables).
+/// The sum of derived regions never exceeds this: 64 TiB, but 16 GiB under sanitizers and valgrind,
+/// half of a limit on address space (ulimit -v), and 1 GiB for the guard back end (it fills page
+/// tables).
 [[nodiscard]] std::uint64_t reservable_bytes(MemoryKind kind) noexcept;
 
-/// The first `done` pages of the (sorted) batch are done; if that is not all, `system_error` says why.
+/// The first `done` pages of the (sorted) batch are done; if that is not all, `system_error` says
+/// why.
 struct [[nodiscard]] BatchResult {
   std::uint32_t done = 0;
   int system_error = 0;
@@ -96,8 +100,8 @@ inline constexpr std::size_t memory_batch_max = 512;
 
 class Memory {
  public:
-  /// Reserves the regions; nothing is resident yet. `unsupported`: the kernel lacks what `kind` needs.
-  /// `no_memory`: it refuses that much address space, as strict overcommit does.
+  /// Reserves the regions; nothing is resident yet. `unsupported`: the kernel lacks what `kind`
+  /// needs. `no_memory`: it refuses that much address space, as strict overcommit does.
   static Result<std::unique_ptr<Memory>> reserve(const MemoryOptions& options) noexcept;
   virtual ~Memory();
   Memory(const Memory&) = delete;
@@ -162,7 +166,8 @@ class Memory {
 };
 
 /// Back ends; `Memory::reserve` chooses. Each fails with `unsupported` where its probe does.
-Result<std::unique_ptr<Memory>> reserve_mmap(MemoryKind kind, const MemoryOptions& options) noexcept;
+Result<std::unique_ptr<Memory>> reserve_mmap(MemoryKind kind,
+                                             const MemoryOptions& options) noexcept;
 Result<std::unique_ptr<Memory>> reserve_guard(const MemoryOptions& options) noexcept;
 
 }  // namespace firn::buffer

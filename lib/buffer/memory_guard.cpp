@@ -1,7 +1,7 @@
 // Memory for tests: an evicted page faults, so that every access outside the rules shows itself.
 //
-// Guard pages (Linux 6.13) where the kernel has them, else PROT_NONE, which splits the kernel's areas
-// and so ends with ENOMEM near 32,700 separate pages. Everything is guarded at first.
+// Guard pages (Linux 6.13) where the kernel has them, else PROT_NONE, which splits the kernel's
+// areas and so ends with ENOMEM near 32,700 separate pages. Everything is guarded at first.
 #include <sys/mman.h>
 
 #include <cerrno>

@@ -1,8 +1,8 @@
 // Memory on a stock kernel: anonymous private memory, given back with MADV_DONTNEED.
 //
-// Released frames go back to the kernel, and the next access gets a zeroed one: by a page fault from
-// code, inside the read itself for O_DIRECT. Neither needs `populate`, which therefore acts only on
-// classes where one call is cheaper than the faults it saves.
+// Released frames go back to the kernel, and the next access gets a zeroed one: by a page fault
+// from code, inside the read itself for O_DIRECT. Neither needs `populate`, which therefore acts
+// only on classes where one call is cheaper than the faults it saves.
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -21,7 +21,8 @@ namespace {
 constexpr int MADV_POPULATE_WRITE = 23;  // Linux 5.14; older ones refuse it, and the page faults
 #endif
 
-// Below 16 KiB a call costs as much as the faults it saves, above a quarter less (benchmarks/evict.hpp).
+// Below 16 KiB a call costs as much as the faults it saves, above a quarter less
+// (benchmarks/evict.hpp).
 constexpr unsigned populate_class_min = 2;
 
 // Whether process_madvise(MADV_DONTNEED) works on ourselves: tried on one page.
@@ -82,16 +83,15 @@ class MmapMemory final : public Memory {
     const std::uint32_t done =
         kind_ == MemoryKind::process_madvise ? advise_vector(batch, advice, counters) : 0;
     if (done == batch.size()) return {done, 0};
-    BatchResult rest = for_each_range(batch.subspan(done), counters,
-                                      [&](void* address, std::size_t bytes) {
-                                        return calls_.madvise(address, bytes, advice);
-                                      });
+    BatchResult rest = for_each_range(
+        batch.subspan(done), counters,
+        [&](void* address, std::size_t bytes) { return calls_.madvise(address, bytes, advice); });
     rest.done += done;
     return rest;
   }
 
-  // One call for the batch, again for what it left over. Returns the pages done: fewer than all only
-  // if the kernel refuses the call, and then the caller goes range by range.
+  // One call for the batch, again for what it left over. Returns the pages done: fewer than all
+  // only if the kernel refuses the call, and then the caller goes range by range.
   std::uint32_t advise_vector(std::span<const PageSlot> batch, int advice,
                               Counters& counters) noexcept {
     std::array<iovec, memory_batch_max> ranges;
@@ -100,8 +100,7 @@ class MmapMemory final : public Memory {
     std::size_t first = 0;
     for (int tries = 0; first < count && tries < try_again_max;) {
       counters.calls.fetch_add(1, std::memory_order_relaxed);
-      const long result =
-          calls_.process_madvise(pidfd_, &ranges[first], count - first, advice);
+      const long result = calls_.process_madvise(pidfd_, &ranges[first], count - first, advice);
       if (result < 0 && errno != EAGAIN && errno != EINTR) break;
       if (result <= 0) {
         ++tries;

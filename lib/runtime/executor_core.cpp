@@ -11,6 +11,7 @@
 
 #include "base/allocation.hpp"
 #include "base/planted.hpp"
+#include "base/yield.hpp"
 #include "runtime/fiber.hpp"
 
 namespace firn::runtime {
@@ -77,6 +78,7 @@ void ExecutorCore::send(Runnable& runnable) noexcept {
   } while (!mailbox_.compare_exchange_weak(head, &runnable, std::memory_order_release,
                                            std::memory_order_relaxed));
   if (head != armed()) return;
+  FIRN_YIELD("executor.send");
   if (!FIRN_PLANTED("executor-lost-wakeup")) {
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = ::write(event_fd_, &one, sizeof one);
@@ -217,27 +219,8 @@ void ExecutorCore::fire_timers() noexcept {
   while (!timers_.empty() && timers_.front()->due <= time) {
     Timer& timer = *timers_.front();
     unschedule(timer);
-    timer.heap_index = Timer::fallen_due;
-    timer.run = [](Runnable& runnable) noexcept {
-      auto& self = static_cast<Timer&>(runnable);
-      self.heap_index = Timer::not_scheduled;
-      self.fire(self);
-    };
     enqueue(timer);
   }
-}
-
-void ExecutorCore::remove_ready(Runnable& runnable) noexcept {
-  Runnable* before = nullptr;
-  Runnable* found = first_;
-  while (found != &runnable) {
-    FIRN_ASSERT(found != nullptr);
-    before = found;
-    found = found->next;
-  }
-  (before == nullptr ? first_ : before->next) = runnable.next;
-  if (last_ == &runnable) last_ = before;
-  --ready_count_;
 }
 
 Result<void> ExecutorCore::schedule(Timer& timer, base::TimePoint due) noexcept {
@@ -251,11 +234,6 @@ Result<void> ExecutorCore::schedule(Timer& timer, base::TimePoint due) noexcept 
 
 void ExecutorCore::unschedule(Timer& timer) noexcept {
   if (timer.heap_index == Timer::not_scheduled) return;
-  if (timer.heap_index == Timer::fallen_due) {
-    timer.heap_index = Timer::not_scheduled;
-    remove_ready(timer);
-    return;
-  }
   const std::size_t index = timer.heap_index;
   FIRN_ASSERT(index < timers_.size() && timers_[index] == &timer);
   timer.heap_index = Timer::not_scheduled;
@@ -273,6 +251,7 @@ void ExecutorCore::heap_place(std::size_t index, Timer& timer) noexcept {
 }
 
 void ExecutorCore::sift_up(std::size_t index) noexcept {
+  if (FIRN_PLANTED("timers-unordered")) return;
   while (index > 0) {
     const std::size_t parent = (index - 1) / 2;
     if (timers_[parent]->due <= timers_[index]->due) return;

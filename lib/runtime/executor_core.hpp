@@ -31,13 +31,11 @@ namespace firn::runtime {
 
 using detail::Runnable;
 
-/// Calls `fire` when it falls due. Belongs to the executor it was scheduled on.
+/// A runnable that falls due. Belongs to the executor it was scheduled on.
 struct Timer : Runnable {
-  void (*fire)(Timer&) noexcept = nullptr;  // may schedule or destroy the timer
   base::TimePoint due{};
   std::size_t heap_index = not_scheduled;
   static constexpr std::size_t not_scheduled = ~std::size_t{0};
-  static constexpr std::size_t fallen_due = ~std::size_t{0} - 1;  // stands among the ready ones
 };
 
 /// What replaces clock and chance in the simulator. Null order: first in, first out.
@@ -80,8 +78,9 @@ class ExecutorCore {
     }
   }
 
-  // Owner thread. A timer that is scheduled or has fallen due may be moved or taken away, one that
-  // has fired may be used again. `no_memory`: it is not scheduled.
+  // Owner thread. A timer that is scheduled may be moved or taken away; one that has run may be used
+  // again. Between the two, fallen due and in the queue, it can be neither and must stay alive.
+  // `no_memory`: it is not scheduled.
   Result<void> schedule(Timer& timer, base::TimePoint due) noexcept;
   void unschedule(Timer& timer) noexcept;
 
@@ -126,7 +125,6 @@ class ExecutorCore {
   void take_mail() noexcept;
   void drain_event_fd() noexcept;
   void fire_timers() noexcept;
-  void remove_ready(Runnable& runnable) noexcept;
   Runnable* pop() noexcept;
   void arm() noexcept;
   void heap_place(std::size_t index, Timer& timer) noexcept;

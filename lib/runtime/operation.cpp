@@ -3,6 +3,7 @@
 #include <firn/operation.hpp>
 
 #include "base/fork.hpp"
+#include "base/planted.hpp"
 #include "runtime/executor_core.hpp"
 #include "runtime/operation_access.hpp"
 #include "runtime/parking_lot.hpp"
@@ -16,7 +17,8 @@ namespace {
 constexpr int notice_depth_max = 16;
 thread_local int notice_depth = 0;
 
-// A thread's own executor, for blocking calls; made at the first one, gone with the thread.
+// A thread's own executor, for blocking calls; made at the first one, gone with the thread. A
+// forked child makes its own: the parent's shares its event descriptor with the parent.
 struct ThreadExecutor {
   runtime::ExecutorCore* core = nullptr;
   std::uint32_t process = 0;
@@ -41,7 +43,10 @@ void OperationBase::cancel() noexcept {
       cancel_requested_ = true;
       // From the queue, not from here: the caller's callback must not run inside `cancel`. If the
       // operation is in the lot no longer it is on its way home and finds the request there.
-      if (runtime::ParkingLot::shared().withdraw(*this)) home->enqueue(*this);
+      if (runtime::ParkingLot::shared().withdraw(*this)) {
+        if (FIRN_PLANTED("cancel-loses-operation")) return;
+        home->enqueue(*this);
+      }
       return;
     case OperationState::done:
       return;
@@ -76,6 +81,7 @@ void run_until_done(OperationBase& operation) noexcept {
 
 void deliver(OperationBase& operation) noexcept {
   ++notice_depth;
+  if (FIRN_PLANTED("completion-twice")) OperationAccess::notify(operation);
   OperationAccess::notify(operation);
   --notice_depth;
 }

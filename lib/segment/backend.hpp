@@ -1,21 +1,23 @@
-// Segments: arrays of bytes on a device, and the one interface through which everything above reaches
-// them. Files, block devices, memory, the simulator and, later, memory nodes implement it; one contract
-// suite (tests/contract) holds for all.
+// Segments: arrays of bytes on a device, and the one interface through which everything above
+// reaches them. Files, block devices, memory, the simulator and, later, memory nodes implement it;
+// one contract suite (tests/contract) holds for all.
 //
 //   1. `submit` never blocks and never fails at once: the outcome is in the request when `done` is
 //      called, on the thread of the executor it was submitted to, from that executor's tick.
 //   2. A request and its memory belong to the backend from `submit` until `done` begins.
 //   3. A short transfer is not success: the backend goes on until all is transferred or it fails.
-//   4. Requests are unordered. A sync covers the writes that were done before it was submitted, and no
+//   4. Requests are unordered. A sync covers the writes that were done before it was submitted, and
+//   no
 //      others; who needs an order waits for completions.
-//   5. A failed sync is final: the backend says so to every later sync too (`failed`), since the kernel
+//   5. A failed sync is final: the backend says so to every later sync too (`failed`), since the
+//   kernel
 //      forgets which writes were lost.
 #pragma once
 
+#include <sys/uio.h>
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <sys/uio.h>
 
 #include <firn/result.hpp>
 
@@ -44,14 +46,18 @@ struct Request {
   std::uint64_t offset = 0;  ///< bytes; a multiple of the block size, like every vector
   std::uint64_t size = 0;    ///< of discard and grow
   std::array<iovec, vector_count_max> vectors{};
-  void (*done)(Request&) noexcept = nullptr;  ///< the last touch by the backend; may free the request
-  void* context = nullptr;                    ///< the caller's own
+  void (*done)(Request&) noexcept =
+      nullptr;              ///< the last touch by the backend; may free the request
+  void* context = nullptr;  ///< the caller's own
 
   /// Outcome: success, or `io_error` with errno and segment, `no_space`, `failed`.
   Result<void> outcome;
 
   // The backend's own while it has the request.
-  runtime::Runnable link;
+  struct Link : runtime::Runnable {
+    Request* request = nullptr;
+  };
+  Link link;
   std::uint64_t transferred = 0;
   void* backend_context = nullptr;
 
@@ -71,9 +77,9 @@ struct SegmentCapabilities {
   std::uint32_t atomic_bytes = 512;  ///< an aligned write of this size is never torn
   bool append_only = false;          ///< chunks are written once, front to back
   bool remote = false;
-  bool is_volatile = false;          ///< empty after every opening
+  bool is_volatile = false;            ///< empty after every opening
   bool durable_on_completion = false;  ///< a finished write needs no sync
-  bool direct = true;                ///< bypasses the page cache
+  bool direct = true;                  ///< bypasses the page cache
 };
 
 /// Shared between threads; each request is of one thread.

@@ -1,6 +1,9 @@
 // Allocation: choosing a chunk and a hole in it, giving extents up, publication.
 #include "store/space.hpp"
 
+#include "base/allocation.hpp"
+#include "base/planted.hpp"
+
 #include <algorithm>
 #include <new>
 #include <utility>
@@ -28,8 +31,7 @@ bool Space::in_bounds(Extent extent) const noexcept {
   }
   const std::uint64_t end = std::uint64_t{extent.granule} + extent.count;
   if (end <= granules_) return true;
-  return extent.granule == 0 &&
-         extent.chunk + (end + granules_ - 1) / granules_ <= chunks_.size();
+  return extent.granule == 0 && extent.chunk + (end + granules_ - 1) / granules_ <= chunks_.size();
 }
 
 bool Space::is_live(Extent extent) const noexcept {
@@ -42,10 +44,18 @@ bool Space::is_live(Extent extent) const noexcept {
 void Space::transition(std::uint32_t id, State to) noexcept {
   Chunk& chunk = chunks_[id];
   switch (chunk.state) {
-    case State::empty: FIRN_ASSERT(to == State::open || to == State::partial); break;
-    case State::open: FIRN_ASSERT(to != State::open); break;
-    case State::partial: FIRN_ASSERT(to != State::partial); break;
-    case State::sealed: FIRN_ASSERT(to == State::empty); break;
+    case State::empty:
+      FIRN_ASSERT(to == State::open || to == State::partial);
+      break;
+    case State::open:
+      FIRN_ASSERT(to != State::open);
+      break;
+    case State::partial:
+      FIRN_ASSERT(to != State::partial);
+      break;
+    case State::sealed:
+      FIRN_ASSERT(to == State::empty);
+      break;
   }
   if (chunk.state == State::empty) {
     granule_map::clear(empty_, id, id + 1);
@@ -142,8 +152,8 @@ Result<Extent> Space::allocate(Group group, std::uint64_t bytes, Claim claim) no
   const auto count = static_cast<std::uint32_t>(wanted);
   if (count > granules_) return allocate_large(group, count, claim);
 
-  const unsigned slot = static_cast<unsigned>(group) +
-                        (write_once() && claim == Claim::background ? group_count : 0);
+  const unsigned slot =
+      static_cast<unsigned>(group) + (write_once() && claim == Claim::background ? group_count : 0);
   Cursor& cursor = cursors_[slot];
   std::uint32_t granule = next_fit(cursor, count);
   if (granule == none && tight(claim)) {
@@ -181,12 +191,11 @@ Result<Extent> Space::allocate(Group group, std::uint64_t bytes, Claim claim) no
 }
 
 bool Space::tight(Claim claim) const noexcept {
-  return !write_once() && claim != Claim::background &&
-         empty_chunks_ <= options_.background_chunks;
+  return !write_once() && claim != Claim::background && empty_chunks_ <= options_.background_chunks;
 }
 
-// The shortest hole that suffices in the fullest chunk of the group that has one; count 0 if none has, or if
-// a chunk is so empty that filling it in order is the better use.
+// The shortest hole that suffices in the fullest chunk of the group that has one; count 0 if none
+// has, or if a chunk is so empty that filling it in order is the better use.
 Extent Space::best_fit(Group group, std::uint32_t count) const noexcept {
   const auto& heads = heads_[static_cast<unsigned>(group)];
   const auto first = static_cast<unsigned>(std::uint64_t{count - 1} * bucket_count / granules_);
@@ -197,13 +206,14 @@ Extent Space::best_fit(Group group, std::uint32_t count) const noexcept {
       if (chunks_[id].longest < count) continue;
       Extent best{id, 0, 0};
       std::uint32_t length = none;
-      granule_map::for_each_hole(used(id), 0, granules_, [&](std::uint32_t begin, std::uint32_t end) {
-        if (end - begin >= count && end - begin < length) {
-          best = {id, begin, count};
-          length = end - begin;
-        }
-        return length != count;
-      });
+      granule_map::for_each_hole(used(id), 0, granules_,
+                                 [&](std::uint32_t begin, std::uint32_t end) {
+                                   if (end - begin >= count && end - begin < length) {
+                                     best = {id, begin, count};
+                                     length = end - begin;
+                                   }
+                                   return length != count;
+                                 });
       return best;
     }
   }
@@ -224,8 +234,8 @@ std::uint32_t Space::next_fit(const Cursor& cursor, std::uint32_t count) const n
 
 std::uint32_t Space::choose(Group group, std::uint32_t count, Claim claim) const noexcept {
   if (!write_once()) {
-    const auto roomy = static_cast<std::uint32_t>(
-        (std::uint64_t{granules_} * options_.refill_percent + 99) / 100);
+    const auto roomy =
+        static_cast<std::uint32_t>((std::uint64_t{granules_} * options_.refill_percent + 99) / 100);
     const std::uint32_t found = best_partial(group, count, std::max(roomy, 1U), candidates_max);
     if (found != none) return found;
   }
@@ -247,8 +257,8 @@ std::uint32_t Space::choose(Group group, std::uint32_t count, Claim claim) const
 std::uint32_t Space::best_partial(Group group, std::uint32_t count, std::uint32_t least_free,
                                   unsigned candidates) const noexcept {
   const auto& heads = heads_[static_cast<unsigned>(group)];
-  const auto last =
-      static_cast<unsigned>(std::uint64_t{std::max(least_free, count) - 1} * bucket_count / granules_);
+  const auto last = static_cast<unsigned>(std::uint64_t{std::max(least_free, count) - 1} *
+                                          bucket_count / granules_);
   for (unsigned bucket = bucket_count; bucket-- > last;) {
     std::uint32_t best = none;
     unsigned seen = 0;
@@ -288,7 +298,8 @@ Result<Extent> Space::allocate_large(Group group, std::uint32_t count, Claim cla
   }
   take(extent);
   if (write_once()) {
-    for (std::uint32_t id = first; id < first + chunks; ++id) seal_rest(id, granules_ - chunks_[id].free);
+    for (std::uint32_t id = first; id < first + chunks; ++id)
+      seal_rest(id, granules_ - chunks_[id].free);
   } else {
     enlist(first + chunks - 1);
   }
@@ -356,12 +367,7 @@ Result<void> Space::free(Extent extent, std::uint64_t number) noexcept {
 
 Result<void> Space::make_room(std::vector<Extent>& list) noexcept {
   if (list.size() < list.capacity()) return {};
-  try {
-    list.reserve(list.size() * 2 + 16);
-  } catch (const std::bad_alloc&) {
-    return fail(ErrorCode::no_memory, "the list of extents given up");
-  }
-  return {};
+  return base::guard_allocation([&] { list.reserve(list.size() * 2 + 16); });
 }
 
 void Space::give_up(Extent extent, std::vector<Extent>& list) noexcept {
@@ -379,7 +385,8 @@ void Space::give_up(Extent extent, std::vector<Extent>& list) noexcept {
 std::uint64_t Space::publish(std::uint64_t number) noexcept {
   FIRN_ASSERT(started_);
   FIRN_ASSERT(number == published_ + 1);
-  std::vector<Extent>& list = pending_[published_ % pending_count];
+  std::vector<Extent>& list =
+      pending_[(FIRN_PLANTED("location-reused-early") ? number : published_) % pending_count];
   std::uint64_t released = 0;
   std::uint64_t freed = 0;  // without what lies in chunks that come back only whole
   for (const Extent extent : list) {
@@ -413,7 +420,7 @@ std::uint64_t Space::publish(std::uint64_t number) noexcept {
   list.clear();
   published_ = number;
 #ifdef FIRN_DEBUG
-  check_well_formed();
+  if (chunks_.size() <= debug_check_chunks_max) check_well_formed();
 #endif
   return released;
 }
@@ -440,7 +447,7 @@ bool Space::sealed(std::uint32_t chunk) const noexcept {
 Result<std::vector<std::uint32_t>> Space::pick_victims(
     std::uint32_t most, std::uint32_t live_percent_max) const noexcept {
   std::vector<std::uint32_t> victims;
-  try {
+  FIRN_TRY(base::guard_allocation([&] {
     for (std::uint32_t id = 0; id < chunks_.size(); ++id) {
       const Chunk& chunk = chunks_[id];
       const bool closed = chunk.state == State::sealed || chunk.state == State::partial;
@@ -448,9 +455,7 @@ Result<std::vector<std::uint32_t>> Space::pick_victims(
       if (std::uint64_t{chunk.live} * 100 > std::uint64_t{granules_} * live_percent_max) continue;
       victims.push_back(id);
     }
-  } catch (const std::bad_alloc&) {
-    return fail(ErrorCode::no_memory, "the list of chunks to clean");
-  }
+  }));
   std::sort(victims.begin(), victims.end(), [&](std::uint32_t left, std::uint32_t right) {
     return std::pair(chunks_[left].live, left) < std::pair(chunks_[right].live, right);
   });

@@ -1,32 +1,34 @@
 // Which granules of one segment are free: allocation in memory, without I/O.
 //
-// A segment is a row of chunks of equal size (1 MiB by default), a chunk a row of granules (512 bytes).
-// An extent is a run of granules: inside one chunk, or, where it is longer than a chunk, from the
-// start of one over whole consecutive chunks. Each chunk that is not empty belongs to one group, so
-// that what lives equally long lies together.
+// A segment is a row of chunks of equal size (1 MiB by default), a chunk a row of granules (512
+// bytes). An extent is a run of granules: inside one chunk, or, where it is longer than a chunk,
+// from the start of one over whole consecutive chunks. Each chunk that is not empty belongs to one
+// group, so that what lives equally long lies together.
 //
-// Filling holes (local devices): a group writes its open chunk in address order, hole by hole, so that
-// images written one after another lie together. When it is used up, the next one is the chunk of the
-// group with the most free granules if 5 % of it is free; else an empty chunk, lowest address first. Where
-// none is left to take, long holes are worth more than long writes: the shortest hole that suffices in the
-// fullest chunk. Nothing is moved in the steady state; if extents of many lengths leave no hole long
-// enough, the caller gets no_space while `available` is large, and drains the emptiest chunk.
+// Filling holes (local devices): a group writes its open chunk in address order, hole by hole, so
+// that images written one after another lie together. When it is used up, the next one is the chunk
+// of the group with the most free granules if 5 % of it is free; else an empty chunk, lowest
+// address first. Where none is left to take, long holes are worth more than long writes: the
+// shortest hole that suffices in the fullest chunk. Nothing is moved in the steady state; if
+// extents of many lengths leave no hole long enough, the caller gets no_space while `available` is
+// large, and drains the emptiest chunk.
 //
-// Write-once (append-only and remote segments): a chunk is filled front to back and sealed; what is given
-// up in it stays dead until nothing in it lives, or until a cleaner has copied the rest away.
+// Write-once (append-only and remote segments): a chunk is filled front to back and sealed; what is
+// given up in it stays dead until nothing in it lives, or until a cleaner has copied the rest away.
 //
-//   1. A granule is free, live, pending or (write-once only) dead. Live ones belong to one extent.
-//   2. Reuse waits for two checkpoints (rule "reuse"): an extent given up under number n is pending until
-//      n + 1 is published, because until then one of the two superblocks names an image that uses it.
-//      `publish` is told every number in turn, without gaps: a checkpoint that failed is done again
-//      under its own number.
+//   1. A granule is free, live, pending or, in chunks that come back only whole, dead.
+//   2. Reuse waits for two checkpoints (rule "reuse"): an extent given up under number n is pending
+//      until n + 1 is published, because until then one of the two superblocks names an image that
+//      uses it. `publish` is told every number in turn, without gaps: a checkpoint that failed is
+//      done again under its own number.
 //   3. A failed call changes nothing that a caller can see.
-//   4. Reserved granules are counted, not placed: an extent may still find no hole of its length, and the
-//      end of a write-once chunk may be lost when it is sealed. So reserve a little more. Ordinary allocation leaves `background_chunks` empty
-//      chunks alone, where a checkpoint or the cleaner finds room when all else is holes.
+//   4. Reserved granules are counted, not placed: an extent may still find no hole of its length,
+//      and the end of a write-once chunk may be lost when it is sealed. So reserve a little more.
+//      Ordinary allocation leaves `background_chunks` empty chunks alone, where a checkpoint or the
+//      cleaner finds room when all else is holes.
 //
-// Memory: two bits per granule and 28 bytes per chunk, so 540 bytes per MiB (0.05 %). The second bit tells
-// live from given up, without which freeing twice would hand a live location out again.
+// Memory: two bits per granule and 28 bytes per chunk, so 540 bytes per MiB (0.05 %). The second
+// bit tells live from given up, without which freeing twice would hand a live location out again.
 //
 // One thread at a time: the store calls it under its own mutex.
 #pragma once
@@ -46,7 +48,8 @@ namespace firn::store {
 enum class Group : std::uint8_t { leaves, runs, other };
 inline constexpr unsigned group_count = 3;
 
-/// `count` granules from `granule` of `chunk` on; `granule` is 0 if the extent is longer than a chunk.
+/// `count` granules from `granule` of `chunk` on; `granule` is 0 if the extent is longer than a
+/// chunk.
 struct Extent {
   std::uint32_t chunk = 0;
   std::uint32_t granule = 0;
@@ -74,16 +77,17 @@ struct SpaceOptions {
 
 struct SpaceStatistics {
   struct OfGroup {
-    std::uint64_t chunks = 0, live = 0, pending = 0, dead = 0, free = 0;  ///< granules but for chunks
+    std::uint64_t chunks = 0, live = 0, pending = 0, dead = 0,
+                  free = 0;  ///< granules but for chunks
   };
-  std::array<OfGroup, group_count> groups{};  ///< by the group that owns the chunk
+  std::array<OfGroup, group_count> groups{};                ///< by the group that owns the chunk
   std::uint64_t live = 0, pending = 0, dead = 0, free = 0;  ///< granules, empty chunks included
   std::uint64_t reserved = 0;
   std::uint32_t chunks = 0, empty_chunks = 0;
   std::uint32_t used_chunks = 0;  ///< the file's length: up to the last chunk ever written
   std::uint32_t longest_hole = 0;
-  std::uint64_t holes = 0;     ///< in chunks that are not empty
-  double fragmentation = 0;    ///< 1 - sum of longest holes / free granules, in the same chunks
+  std::uint64_t holes = 0;   ///< in chunks that are not empty
+  double fragmentation = 0;  ///< 1 - sum of longest holes / free granules, in the same chunks
 };
 
 class Space {
@@ -98,16 +102,16 @@ class Space {
   /// Ends marking. In write-once mode every chunk with marks in it counts as sealed.
   void start() noexcept;
 
-  /// Room for `bytes` (at least 1) of `group`. `no_space`: nothing was changed. With Claim::reserved the
-  /// granules come out of what was reserved before.
+  /// Room for `bytes` (at least 1) of `group`. `no_space`: nothing was changed. With
+  /// Claim::reserved the granules come out of what was reserved before.
   Result<Extent> allocate(Group group, std::uint64_t bytes, Claim claim = Claim::ordinary) noexcept;
 
   /// Gives a live extent up under `number`: the one now being written or the one after it.
   /// `no_memory`: nothing was changed.
   Result<void> free(Extent extent, std::uint64_t number) noexcept;
 
-  /// Checkpoint `number` = published_number() + 1 is published, in both of its superblock places. What was
-  /// given up under number - 1 becomes free. Returns how many granules.
+  /// Checkpoint `number` = published_number() + 1 is published, in both of its superblock places.
+  /// What was given up under number - 1 becomes free. Returns how many granules.
   std::uint64_t publish(std::uint64_t number) noexcept;
 
   /// Given up under `number` and not yet free: what the superblock's pending-free list holds.
@@ -120,13 +124,14 @@ class Space {
   /// Adds chunks at the end.
   Result<void> grow(std::uint32_t chunks) noexcept;
 
-  /// Up to `most` chunks worth emptying, emptiest first, leaving out open ones, those with nothing live
-  /// (they empty themselves) and those more than `live_percent_max` live. The caller drains them all, then copies
-  /// what lives in it to new places with Claim::background and gives the old ones up.
+  /// Up to `most` chunks worth emptying, emptiest first, leaving out open ones, those with nothing
+  /// live (they empty themselves) and those more than `live_percent_max` live. The caller drains
+  /// them all, then copies what lives in it to new places with Claim::background and gives the old
+  /// ones up.
   [[nodiscard]] Result<std::vector<std::uint32_t>> pick_victims(
       std::uint32_t most, std::uint32_t live_percent_max) const noexcept;
-  /// Takes the holes of a chunk out of use: it comes back whole when all in it is given up and published.
-  /// Needs as many free granules elsewhere as are reserved. A no-op where it is sealed.
+  /// Takes the holes of a chunk out of use: it comes back whole when all in it is given up and
+  /// published. Needs as many free granules elsewhere as are reserved. A no-op where it is sealed.
   void drain(std::uint32_t chunk) noexcept;
   /// Write-once: seals the open chunk of `group`; a no-op where none is open.
   void seal(Group group) noexcept;
@@ -159,6 +164,9 @@ class Space {
   static constexpr unsigned bucket_count = 32;
   // Chunks looked at in a bucket before a less free one is tried; the last attempt looks at all.
   static constexpr unsigned candidates_max = 16;
+  // Debug builds check everything at each publication up to this size: it takes a look at every
+  // bit.
+  static constexpr std::size_t debug_check_chunks_max = 64;
   // Numbers under which extents can be pending: the published one and the two after it.
   static constexpr unsigned pending_count = 3;
 
@@ -204,7 +212,8 @@ class Space {
   [[nodiscard]] Extent best_fit(Group group, std::uint32_t count) const noexcept;
   [[nodiscard]] std::uint32_t next_fit(const Cursor& cursor, std::uint32_t count) const noexcept;
   [[nodiscard]] std::uint32_t choose(Group group, std::uint32_t count, Claim claim) const noexcept;
-  [[nodiscard]] std::uint32_t best_partial(Group group, std::uint32_t count, std::uint32_t least_free,
+  [[nodiscard]] std::uint32_t best_partial(Group group, std::uint32_t count,
+                                           std::uint32_t least_free,
                                            unsigned candidates) const noexcept;
   [[nodiscard]] std::uint32_t first_empty_run(std::uint32_t chunks) const noexcept;
   [[nodiscard]] Error no_space(std::uint64_t granules) const noexcept;
@@ -219,8 +228,8 @@ class Space {
   std::vector<std::uint64_t> live_;   // 1: live; a subset of used
   std::vector<std::uint64_t> empty_;  // 1 per empty chunk
   std::array<std::array<std::uint32_t, bucket_count>, group_count> heads_{};
-  // One open chunk per group, and in write-once mode one more per group for the cleaner: what outlived its
-  // chunk lives longer than what is new.
+  // One open chunk per group, and in write-once mode one more per group for the cleaner: what
+  // outlived its chunk lives longer than what is new.
   std::array<Cursor, 2 * std::size_t{group_count}> cursors_{};
   std::array<std::vector<Extent>, pending_count> pending_;  // index: number % 3
   std::uint64_t published_;

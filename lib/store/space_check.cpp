@@ -70,8 +70,8 @@ void Space::check_well_formed() const noexcept {
   std::uint32_t open = 0;
   for (std::uint32_t id = 0; id < chunks_.size(); ++id) {
     const Chunk& chunk = chunks_[id];
-    const std::span<const std::uint64_t> pending_here(pending_bits.data() + std::size_t{id} * words_,
-                                                      words_);
+    const std::span<const std::uint64_t> pending_here(
+        pending_bits.data() + std::size_t{id} * words_, words_);
     for (std::uint32_t word = 0; word < words_; ++word) {
       FIRN_ASSERT((live(id)[word] & ~used(id)[word]) == 0);
       if (!write_once() && chunk.state != State::sealed) {

@@ -9,6 +9,8 @@
 #include "store/granule_map.hpp"
 #include "store/space.hpp"
 
+#include "base/allocation.hpp"
+
 namespace firn::store {
 
 Space::Space(const SpaceOptions& options) noexcept
@@ -41,17 +43,13 @@ Result<void> Space::grow(std::uint32_t chunks) noexcept {
   const std::uint64_t total = chunks_.size() + std::uint64_t{chunks};
   if (total >= none) return fail(ErrorCode::too_large, "a segment of {} chunks", total);
   constexpr std::uint64_t bits = granule_map::word_bits;
-  try {
+  FIRN_TRY(base::guard_allocation([&] {
     // All room first, so that the changes below cannot fail.
     chunks_.reserve(total);
     used_.reserve(total * words_);
     live_.reserve(total * words_);
     empty_.reserve((total + bits - 1) / bits);
-  } catch (const std::bad_alloc&) {
-    return fail(ErrorCode::no_memory, "{} chunks", chunks);
-  } catch (const std::length_error&) {
-    return fail(ErrorCode::no_memory, "{} chunks", chunks);
-  }
+  }));
   const auto former = static_cast<std::uint32_t>(chunks_.size());
   Chunk fresh;
   fresh.free = granules_;

@@ -14,7 +14,7 @@ using firn::ErrorCode;
 static_assert(!std::is_copy_constructible_v<Buffer> && !std::is_copy_assignable_v<Buffer>);
 static_assert(std::is_nothrow_move_constructible_v<Buffer>);
 
-TEST_CASE("buffer: what is appended is there, in order", "[codec]") {
+TEST_CASE("buffer: what is appended is there - in order", "[codec]") {
   Buffer buffer;
   std::string expected;
   for (int i = 0; i < 1000; ++i) {
@@ -27,7 +27,7 @@ TEST_CASE("buffer: what is appended is there, in order", "[codec]") {
   REQUIRE(buffer.view() == Bytes(expected).first(5));
 }
 
-TEST_CASE("buffer: clearing keeps the memory, so a warm buffer does not allocate", "[codec]") {
+TEST_CASE("buffer: clearing keeps the memory - so a warm buffer does not allocate", "[codec]") {
   Buffer buffer;
   REQUIRE(buffer.append(Bytes(std::string(500, 'x'))));
   const std::byte* memory = buffer.data();

@@ -149,7 +149,7 @@ TEST_CASE("codec: a NaN in a record keeps its bits", "[codec]") {
   REQUIRE(std::bit_cast<std::uint64_t>(back) == std::bit_cast<std::uint64_t>(value));
 }
 
-TEST_CASE("codec: missing and left-over bytes are corrupt, and the error says where", "[codec]") {
+TEST_CASE("codec: missing and left-over bytes are corrupt - and the error says where", "[codec]") {
   const std::string bytes = encoded<SmallCodec>(Small{7, "seven"});
   REQUIRE(bytes.size() == 10);
   Small out;

@@ -145,7 +145,7 @@ TEST_CASE("key order: integers sort as integers", "[codec]") {
   require_integer<std::int64_t>();
 }
 
-TEST_CASE("key order: bools, bytes and enums sort as their integers", "[codec]") {
+TEST_CASE("key order: bools - bytes and enums sort as their integers", "[codec]") {
   const auto random_bool = [](Random& random) { return random() % 2 == 0; };
   const auto random_byte = [](Random& random) { return static_cast<std::byte>(random()); };
   require_order_kept<bool>(random_bool);
@@ -156,7 +156,7 @@ TEST_CASE("key order: bools, bytes and enums sort as their integers", "[codec]")
   require_prefix_free<Signed>(random_enum<Signed>);
 }
 
-TEST_CASE("key order: floating point sorts by value, infinities and denormals included",
+TEST_CASE("key order: floating point sorts by value - infinities and denormals included",
           "[codec]") {
   require_order_kept<float>(random_float<float>);
   require_order_kept<double>(random_float<double>);
@@ -172,7 +172,7 @@ TEST_CASE("key order: the two zeros are one key", "[codec]") {
   REQUIRE_FALSE(decode<Codec>("\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFF", back));
 }
 
-TEST_CASE("key order: NaN is refused, in keys and in stored bytes", "[codec]") {
+TEST_CASE("key order: NaN is refused - in keys and in stored bytes", "[codec]") {
   firn::Buffer buffer;
   firn::Encoder encoder(buffer);
   const auto refused =
@@ -184,7 +184,7 @@ TEST_CASE("key order: NaN is refused, in keys and in stored bytes", "[codec]") {
   REQUIRE_FALSE(decode<firn::OrderedSingleField<float>>("\0\0\0\0"sv, back));
 }
 
-TEST_CASE("key order: strings sort as bytes, embedded zeros and prefixes included", "[codec]") {
+TEST_CASE("key order: strings sort as bytes - embedded zeros and prefixes included", "[codec]") {
   require_order_kept<std::string>(random_string);
   require_order_kept<std::vector<std::byte>>(random_bytes);
   require_order_kept<std::vector<std::uint8_t>>(random_octets);
@@ -235,7 +235,7 @@ TEST_CASE("key order: composite keys sort field by field", "[codec]") {
   }
 }
 
-TEST_CASE("key order: keys of one parent lie together, whatever the names hold", "[codec]") {
+TEST_CASE("key order: keys of one parent lie together - whatever the names hold", "[codec]") {
   struct Entry {
     std::string parent;
     std::string name;

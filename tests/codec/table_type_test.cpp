@@ -199,7 +199,7 @@ TEST_CASE("table type: an encoding that fails leaves the buffer as it was", "[co
   REQUIRE(buffer.view() == Bytes("before"));
 }
 
-TEST_CASE("address: twelve bytes that sort by number, then by generation", "[codec]") {
+TEST_CASE("address: twelve bytes that sort by number - then by generation", "[codec]") {
   using Codec = firn::KeyCodecOf<BodyType>;
   using codec_test::encoded;
   const firn::Address address{0x0102030405060708, 0x090A0B0C};
@@ -243,7 +243,7 @@ TEST_CASE("reference: to a sack holds table and address", "[reference]") {
   REQUIRE_FALSE(back == firn::Ref<BodyType>::make(301, {5, 6}).value());
 }
 
-TEST_CASE("reference: to a keyed table holds the typed key, also of the record's own type",
+TEST_CASE("reference: to a keyed table holds the typed key - also of the record's own type",
           "[reference]") {
   const std::string long_name(100, 'n');
   Inode inode;

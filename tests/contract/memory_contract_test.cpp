@@ -23,10 +23,12 @@ using namespace firn::buffer;
 
 constexpr int guard_install = 102;
 
-// Kernels of another day: one that knows no guard pages, one whose process_madvise stops after a page
-// and a half, one that refuses it from the second call on, one that is always interrupted first.
+// Kernels of another day: one that knows no guard pages, one whose process_madvise stops after a
+// page and a half, one that refuses it from the second call on, one that is always interrupted
+// first.
 long short_process_madvise(int pidfd, const iovec* ranges, std::size_t, int advice) {
-  const iovec first{ranges[0].iov_base, std::min<std::size_t>(ranges[0].iov_len, 2 * smallest_page_bytes)};
+  const iovec first{ranges[0].iov_base,
+                    std::min<std::size_t>(ranges[0].iov_len, 2 * smallest_page_bytes)};
   return kernel_memory_calls().process_madvise(pidfd, &first, 1, advice);
 }
 thread_local int process_madvise_calls_left = 0;
@@ -110,7 +112,8 @@ std::vector<PageSlot> some_pages(const Memory& memory, unsigned size_class, std:
 
 void write_pages(const Memory& memory, std::span<const PageSlot> pages, int salt) {
   for (const PageSlot page : pages) {
-    std::memset(memory.resolve(page), static_cast<int>(page.bits() + static_cast<unsigned>(salt)) | 1,
+    std::memset(memory.resolve(page),
+                static_cast<int>(page.bits() + static_cast<unsigned>(salt)) | 1,
                 page_bytes(page.size_class()));
   }
 }
@@ -125,8 +128,8 @@ std::size_t resident_pages(const Memory& memory, PageSlot page) {
   const std::size_t bytes = page_bytes(page.size_class());
   std::vector<unsigned char> there(bytes / smallest_page_bytes);
   REQUIRE(::mincore(memory.resolve(page), bytes, there.data()) == 0);
-  return static_cast<std::size_t>(
-      std::count_if(there.begin(), there.end(), [](unsigned char bits) { return (bits & 1) != 0; }));
+  return static_cast<std::size_t>(std::count_if(
+      there.begin(), there.end(), [](unsigned char bits) { return (bits & 1) != 0; }));
 }
 
 // A process's resident bytes, exactly: statm lags behind.
@@ -141,8 +144,8 @@ std::uint64_t resident_bytes() {
   return 0;
 }
 
-// Whether a read faults, asked of the kernel: a system call that reads there fails with EFAULT where our
-// own read would get SIGSEGV.
+// Whether a read faults, asked of the kernel: a system call that reads there fails with EFAULT
+// where our own read would get SIGSEGV.
 bool faults(const Memory& memory, PageSlot page) {
   int ends[2];
   REQUIRE(::pipe(ends) == 0);
@@ -155,19 +158,20 @@ bool faults(const Memory& memory, PageSlot page) {
 
 }  // namespace
 
-TEST_CASE("memory: released pages read as the back end declares, and their frames are gone",
+TEST_CASE("memory: released pages read as the back end declares - and their frames are gone",
           "[pool-memory]") {
-  const Variant& variant = *GENERATE(&variants[0], &variants[1], &variants[2],
-                                     &variants[3], &variants[4], &variants[5]);
+  const Variant& variant =
+      *GENERATE(&variants[0], &variants[1], &variants[2], &variants[3], &variants[4], &variants[5]);
   CAPTURE(variant.name);
   const std::unique_ptr<Memory> memory = memory_of(variant);
   if (memory == nullptr) return;
   std::mt19937_64 random(7);
   std::uint64_t pages_in_all = 0;
   for (unsigned size_class = 0; size_class < size_class_count; ++size_class) {
-    for (const std::size_t count : {1, 64, 512}) {
+    for (const std::uint32_t count : {1U, 64U, 512U}) {
       // A batch of the largest classes would hold half a gigabyte at once.
-      if (count * page_bytes(size_class) > 64_MiB || memory->slot_count(size_class) < count) continue;
+      if (count * page_bytes(size_class) > 64_MiB || memory->slot_count(size_class) < count)
+        continue;
       CAPTURE(size_class, count);
       std::vector<PageSlot> pages = some_pages(*memory, size_class, count, random);
       if (memory->stale_read() == StaleRead::fault) REQUIRE(faults(*memory, pages.front()));
@@ -207,14 +211,17 @@ TEST_CASE("memory: a release leaves the neighbours alone", "[pool-memory]") {
     for (unsigned size_class = 0; size_class < size_class_count; ++size_class) {
       const std::uint64_t last = memory->slot_count(size_class) - 1;
       std::vector<PageSlot> pages;
-      for (const std::uint64_t slot : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{2}, last}) {
-        if (pages.empty() || pages.back() != PageSlot(size_class, slot)) pages.emplace_back(size_class, slot);
+      for (const std::uint64_t slot :
+           {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{2}, last}) {
+        if (pages.empty() || pages.back() != PageSlot(size_class, slot))
+          pages.emplace_back(size_class, slot);
       }
       REQUIRE(memory->populate(pages).done == pages.size());
       write_pages(*memory, pages, 0);
       REQUIRE(memory->release({pages.data() + 1, 1}).done == 1);
       for (const PageSlot page : pages) {
-        const std::size_t expected = page == pages[1] ? 0 : page_bytes(size_class) / smallest_page_bytes;
+        const std::size_t expected =
+            page == pages[1] ? 0 : page_bytes(size_class) / smallest_page_bytes;
         REQUIRE(resident_pages(*memory, page) == expected);
       }
       REQUIRE(memory->release(pages).done == pages.size());
@@ -231,7 +238,8 @@ TEST_CASE("memory: released memory leaves the resident set of the process", "[po
     const std::uint64_t before = resident_bytes();
     std::vector<std::vector<PageSlot>> batches(bytes / (512 * 2 * smallest_page_bytes));
     for (std::size_t batch = 0; batch < batches.size(); ++batch) {
-      for (unsigned slot = 0; slot < 512; ++slot) batches[batch].emplace_back(1U, batch * 512 + slot);
+      for (unsigned slot = 0; slot < 512; ++slot)
+        batches[batch].emplace_back(1U, batch * 512 + slot);
       REQUIRE(memory->populate(batches[batch]).done == 512);
       write_pages(*memory, batches[batch], 1);
     }
@@ -255,7 +263,8 @@ TEST_CASE("memory: a batch mixes classes", "[pool-memory]") {
     if (memory == nullptr) continue;
     std::vector<PageSlot> pages;
     for (unsigned turn = 0; turn < 4; ++turn) {
-      for (unsigned size_class = size_class_count; size_class-- > 0;) pages.emplace_back(size_class, turn * 2);
+      for (unsigned size_class = size_class_count; size_class-- > 0;)
+        pages.emplace_back(size_class, turn * 2);
     }
     REQUIRE(memory->populate(pages).done == pages.size());
     write_pages(*memory, pages, 9);
@@ -265,7 +274,7 @@ TEST_CASE("memory: a batch mixes classes", "[pool-memory]") {
   }
 }
 
-TEST_CASE("memory: a forked child does not inherit it, and leaves the parent's alone",
+TEST_CASE("memory: a forked child does not inherit it - and leaves the parent's alone",
           "[pool-memory]") {
   for (const Variant& variant : variants) {
     CAPTURE(variant.name);
@@ -291,7 +300,7 @@ TEST_CASE("memory: a forked child does not inherit it, and leaves the parent's a
   }
 }
 
-TEST_CASE("memory: a kernel that stops taking process_madvise costs speed, not pages",
+TEST_CASE("memory: a kernel that stops taking process_madvise costs speed - not pages",
           "[pool-memory]") {
   process_madvise_calls_left = 4;  // the probe takes one
   const std::unique_ptr<Memory> memory =
@@ -338,7 +347,7 @@ TEST_CASE("memory: refused address space is a clear error", "[pool-memory]") {
   REQUIRE_THAT(refused.message(), Catch::Contains("pinned"));
 }
 
-TEST_CASE("memory: regions are as long as asked for, and derived from the data otherwise",
+TEST_CASE("memory: regions are as long as asked for - and derived from the data otherwise",
           "[pool-memory]") {
   MemoryOptions options;
   options.data_bytes = 64_MiB;
@@ -352,7 +361,8 @@ TEST_CASE("memory: regions are as long as asked for, and derived from the data o
   REQUIRE((*memory)->contains((*memory)->resolve(first)));
   REQUIRE((*memory)->contains((*memory)->resolve(last) + page_bytes(8) - 1));
   REQUIRE(!(*memory)->contains(&options));
-  REQUIRE(reinterpret_cast<std::uintptr_t>((*memory)->resolve(PageSlot(8, 1))) % page_bytes(8) == 0);
+  REQUIRE(reinterpret_cast<std::uintptr_t>((*memory)->resolve(PageSlot(8, 1))) % page_bytes(8) ==
+          0);
 }
 
 TEST_CASE("memory: threads release disjoint pages at once", "[pool-memory]") {

@@ -83,9 +83,12 @@ class Churn {
   std::uint64_t target_of(Group group) const { return targets_[static_cast<unsigned>(group)]; }
   std::uint64_t next_bytes(Group group) {
     switch (group) {
-      case Group::leaves: return 8_KiB + random_() % 8_KiB;
-      case Group::runs: return 4_KiB + random_() % 124_KiB;
-      case Group::other: return 1 + random_() % 4_KiB;
+      case Group::leaves:
+        return 8_KiB + random_() % 8_KiB;
+      case Group::runs:
+        return 4_KiB + random_() % 124_KiB;
+      case Group::other:
+        return 1 + random_() % 4_KiB;
     }
     return 1;
   }
@@ -143,11 +146,11 @@ TEST_CASE("space: at 85 % live it stays usable through long churn", "[allocator]
     space.check_well_formed();
   }
   const SpaceStatistics statistics = space.statistics();
-  SUCCEED(fmt::format("85 % live, 20 rewrites: file {:.3f} x live, longest hole {} granules, {} holes, "
-                   "fragmentation {:.2f}, writes of {:.0f} KiB, moved {:.4f} of what was written",
-                   churn.file_by_live(), statistics.longest_hole, statistics.holes,
-                   statistics.fragmentation, churn.write_length() / 1024,
-                   churn.moved_by_written()));
+  SUCCEED(
+      fmt::format("85 % live, 20 rewrites: file {:.3f} x live, longest hole {} granules, {} holes, "
+                  "fragmentation {:.2f}, writes of {:.0f} KiB, moved {:.4f} of what was written",
+                  churn.file_by_live(), statistics.longest_hole, statistics.holes,
+                  statistics.fragmentation, churn.write_length() / 1024, churn.moved_by_written()));
   REQUIRE(churn.file_by_live() <= 1.3);
   REQUIRE(churn.moved_by_written() <= 0.05);
 }
@@ -169,12 +172,14 @@ TEST_CASE("space: a file that may grow stops growing", "[allocator]") {
       churn.forget_writes();
       REQUIRE(churn.rewrite(live * static_cast<unsigned>(rewrites),
                             live * each.publish_per_mille / 1000));
-      figures += fmt::format(" {:.3f} ({:.0f} KiB)", churn.file_by_live(), churn.write_length() / 1024);
+      figures +=
+          fmt::format(" {:.3f} ({:.0f} KiB)", churn.file_by_live(), churn.write_length() / 1024);
     }
     space.check_well_formed();
-    SUCCEED(fmt::format("publishing every {} per mille: file / live (write length) after 1, 4, 10, 20 "
-                     "rewrites:{}",
-                     each.publish_per_mille, figures));
+    SUCCEED(
+        fmt::format("publishing every {} per mille: file / live (write length) after 1, 4, 10, 20 "
+                    "rewrites:{}",
+                    each.publish_per_mille, figures));
     REQUIRE(churn.file_by_live() <= each.file_max);
     REQUIRE(churn.file_by_live() <= former * 1.03);
   }

@@ -23,7 +23,8 @@ bool space_dies(Action action) {
 }  // namespace
 
 TEST_CASE("space: an extent freed twice is found", "[allocator]") {
-  REQUIRE(!space_dies([](Space& space, Extent extent) { static_cast<void>(space.free(extent, 4)); }));
+  REQUIRE(
+      !space_dies([](Space& space, Extent extent) { static_cast<void>(space.free(extent, 4)); }));
   REQUIRE(space_dies([](Space& space, Extent extent) {
     static_cast<void>(space.free(extent, 4));
     static_cast<void>(space.free(extent, 4));
@@ -53,8 +54,10 @@ TEST_CASE("space: an extent that is longer than what was allocated is found", "[
 
 TEST_CASE("space: a number out of turn is found", "[allocator]") {
   // Under the published number: its image would be reused one checkpoint early.
-  REQUIRE(space_dies([](Space& space, Extent extent) { static_cast<void>(space.free(extent, 3)); }));
-  REQUIRE(space_dies([](Space& space, Extent extent) { static_cast<void>(space.free(extent, 6)); }));
+  REQUIRE(
+      space_dies([](Space& space, Extent extent) { static_cast<void>(space.free(extent, 3)); }));
+  REQUIRE(
+      space_dies([](Space& space, Extent extent) { static_cast<void>(space.free(extent, 6)); }));
   REQUIRE(space_dies([](Space& space, Extent) { space.publish(3); }));
   REQUIRE(space_dies([](Space& space, Extent) { space.publish(5); }));
 }
@@ -67,7 +70,6 @@ TEST_CASE("space: reservations and phases out of turn are found", "[allocator]")
   REQUIRE(space_dies([](Space& space, Extent) {
     static_cast<void>(space.mark_live({5, 0, 1}, Group::leaves));
   }));
-  REQUIRE(firn::test::dies([] {
-    static_cast<void>(Space::create({.chunk_count = 8})->allocate(Group::leaves, 512));
-  }));
+  REQUIRE(firn::test::dies(
+      [] { static_cast<void>(Space::create({.chunk_count = 8})->allocate(Group::leaves, 512)); }));
 }

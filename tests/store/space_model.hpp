@@ -40,7 +40,9 @@ class SpaceModel {
     return released;
   }
 
-  [[nodiscard]] std::uint64_t live() const { return count([](auto g) { return g == live_granule; }); }
+  [[nodiscard]] std::uint64_t live() const {
+    return count([](auto g) { return g == live_granule; });
+  }
   [[nodiscard]] std::uint64_t pending() const {
     return count([](auto g) { return g != live_granule && g != free_granule; });
   }

@@ -10,8 +10,8 @@
 
 #include <firn/bytes.hpp>
 
-#include "support/catch.hpp"
 #include "store/space_model.hpp"
+#include "support/catch.hpp"
 
 namespace {
 
@@ -111,7 +111,7 @@ struct History {
     Result<Space> other = Space::create(options);
     REQUIRE(other.has_value());
     for (const auto& [extent, group] : live) REQUIRE(other->mark_live(extent, group).has_value());
-    for (const std::uint64_t ahead : {1, 2}) {
+    for (const std::uint32_t ahead : {1U, 2U}) {
       for (const Extent extent : space.pending(space.published_number() + ahead)) {
         REQUIRE(other->mark_live(extent, Group::leaves).has_value());
       }
@@ -120,7 +120,7 @@ struct History {
       REQUIRE(other->mark_pending(extent, Group::leaves).has_value());
     }
     other->start();
-    for (const std::uint64_t ahead : {1, 2}) {
+    for (const std::uint32_t ahead : {1U, 2U}) {
       const std::uint64_t number = space.published_number() + ahead;
       for (const Extent extent : space.pending(number)) {
         REQUIRE(other->free(extent, number).has_value());
@@ -221,8 +221,7 @@ TEST_CASE("space: images written together lie together", "[allocator]") {
     const Extent run = *space.allocate(Group::runs, 40'000);
     const Extent leaf = *space.allocate(Group::leaves, 5000);
     REQUIRE(run.chunk != leaf.chunk);
-    REQUIRE(space.offset_of(leaf) ==
-            space.offset_of(former) + std::uint64_t{former.count} * 512);
+    REQUIRE(space.offset_of(leaf) == space.offset_of(former) + std::uint64_t{former.count} * 512);
     former = leaf;
   }
 }
@@ -242,10 +241,12 @@ TEST_CASE("space: an extent longer than a chunk takes whole consecutive chunks",
   REQUIRE(space.publish(2) == 200);
   space.check_well_formed();
   REQUIRE(space.statistics().empty_chunks == 9);
-  REQUIRE(space.allocate(Group::leaves, std::uint64_t{1} << 50).error().code == ErrorCode::no_space);
+  REQUIRE(space.allocate(Group::leaves, std::uint64_t{1} << 50).error().code ==
+          ErrorCode::no_space);
 }
 
-TEST_CASE("space: exhausted, it says so and changes nothing; growth helps on line", "[allocator]") {
+TEST_CASE("space: exhausted - it says so and changes nothing - growth helps on line",
+          "[allocator]") {
   Space space = started(small(Reuse::holes, 4));
   std::uint64_t taken = 0;
   while (space.allocate(Group::leaves, 3 * 512).has_value()) taken += 3;
@@ -283,7 +284,8 @@ TEST_CASE("space: what is reserved stays there for who reserved it", "[allocator
   space.check_well_formed();
 }
 
-TEST_CASE("space: write-once chunks are filled once, sealed, and come back whole", "[allocator]") {
+TEST_CASE("space: write-once chunks are filled once - sealed - and come back whole",
+          "[allocator]") {
   SpaceOptions options = small(Reuse::write_once, 8);
   Space space = started(options);
   std::vector<Extent> extents;
@@ -292,7 +294,7 @@ TEST_CASE("space: write-once chunks are filled once, sealed, and come back whole
   }
   REQUIRE(space.sealed(extents[0].chunk));
   // 3 of 4 extents die in the second chunk filled, 1 of 4 in the fourth, all in the third.
-  for (const std::size_t index : {4, 5, 6, 12, 8, 9, 10, 11}) {
+  for (const unsigned index : {4U, 5U, 6U, 12U, 8U, 9U, 10U, 11U}) {
     REQUIRE(space.free(extents[index], 1).has_value());
   }
   space.publish(1);

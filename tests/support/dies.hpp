@@ -10,7 +10,8 @@
 
 namespace firn::test {
 
-// The wait status of a child that runs `action` and then exits with 0. It is silent and dumps no core.
+// The wait status of a child that runs `action` and then exits with 0. It is silent and dumps no
+// core.
 template <class Action>
 int status_of_child(Action action) {
   std::fflush(nullptr);
@@ -18,7 +19,8 @@ int status_of_child(Action action) {
   if (child == 0) {
     const rlimit no_core{0, 0};
     static_cast<void>(::setrlimit(RLIMIT_CORE, &no_core));
-    for (const int signal : {SIGABRT, SIGSEGV, SIGBUS}) static_cast<void>(std::signal(signal, SIG_DFL));
+    for (const int signal : {SIGABRT, SIGSEGV, SIGBUS})
+      static_cast<void>(std::signal(signal, SIG_DFL));
     if (std::freopen("/dev/null", "w", stderr) == nullptr) ::_exit(1);
     action();
     ::_exit(0);

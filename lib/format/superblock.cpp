@@ -1,0 +1,62 @@
+#include "format/superblock.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "format/checksum.hpp"
+
+namespace firn::format {
+namespace {
+
+// The superblock names the domain, so its own checksum cannot be seeded with it.
+constexpr std::uint64_t superblock_seed = 0x4649524e53555052;
+
+std::uint64_t checksum_of(Bytes block) noexcept {
+  return checksum(block.subview(sizeof(Superblock::checksum)), superblock_seed);
+}
+
+}  // namespace
+
+void encode_superblock(const Superblock& superblock, std::byte* block) noexcept {
+  std::memset(block, 0, superblock_bytes);
+  std::memcpy(block, &superblock, sizeof superblock);
+  const std::uint64_t sum = checksum_of({block, superblock_bytes});
+  std::memcpy(block, &sum, sizeof sum);
+}
+
+SuperblockState decode_superblock(Bytes block, Superblock& out) noexcept {
+  if (block.size() != superblock_bytes) return SuperblockState::damaged;
+  std::memcpy(&out, block.data(), sizeof out);
+  if (out.checksum == checksum_of(block) && out.magic == Superblock::magic_text) {
+    return SuperblockState::valid;
+  }
+  const bool zero =
+      std::all_of(block.begin(), block.end(), [](std::byte byte) { return byte == std::byte{}; });
+  return zero ? SuperblockState::empty : SuperblockState::damaged;
+}
+
+Result<void> check_superblock(const Superblock& superblock) noexcept {
+  if (superblock.version > format_version) {
+    return fail(ErrorCode::unsupported_format, "format version {} is newer than this build's",
+                superblock.version);
+  }
+  const std::uint64_t unknown = superblock.required_features & ~known_required_features;
+  if (unknown != 0) {
+    return fail(ErrorCode::unsupported_format, "this build does not know the feature bits {}",
+                unknown);
+  }
+  const std::uint64_t granule = superblock.granule_bytes;
+  const std::uint64_t chunk = superblock.chunk_bytes;
+  const bool sane = std::has_single_bit(granule) && granule >= 512 && granule <= 4096 &&
+                    std::has_single_bit(chunk) && chunk >= 64 * granule && chunk <= 64U << 20 &&
+                    superblock.domain != 0 && superblock.number != 0 &&
+                    superblock.manifest_bytes >= 64 && superblock.manifest_bytes <= chunk;
+  if (!sane || superblock.version == 0) {
+    return fail(ErrorCode::corrupt, "the superblock of checkpoint {} makes no sense",
+                superblock.number);
+  }
+  return {};
+}
+
+}  // namespace firn::format

@@ -1,0 +1,369 @@
+// Publishing a checkpoint.
+//   1. Places for the mapping extents and the manifest are taken; nothing is changed if one is
+//   missing.
+//   2. What the new manifest replaces is given up under this number.
+//   3. Mapping extents and manifest are written.
+//   4. Sync: images, mapping and manifest are durable.
+//   5. The superblock is written, in both copies of the older slot.
+//   6. Sync: the checkpoint is published, and what was given up two checkpoints ago is free.
+// A failure from 2 on leaves the former checkpoint in force and the store failed.
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <unordered_map>
+
+#include "base/allocation.hpp"
+#include "base/planted.hpp"
+#include "format/superblock.hpp"
+#include "segment/await.hpp"
+#include "store/publication.hpp"
+
+namespace firn::store {
+namespace {
+
+// The mapping is written anew when its log has grown so much relative to it; not for less than
+// this, and when the manifest's list, which every checkpoint writes, gets long (16 KiB).
+constexpr std::uint64_t log_bytes_min = 64 * 1024;
+constexpr std::size_t references_max = 1024;
+
+// A mapping extent fills at most a chunk, and at most what a location can count.
+std::size_t extent_bytes_max(const Store::Impl& impl) noexcept {
+  return std::min<std::size_t>(impl.options.chunk_bytes,
+                               std::size_t{Location::count_max} * impl.granule_bytes);
+}
+
+std::size_t round_up(std::size_t size, std::size_t unit) noexcept {
+  return (size + unit - 1) / unit * unit;
+}
+
+}  // namespace
+
+std::uint64_t Store::begin_checkpoint() noexcept {
+  const std::uint64_t number = number_.fetch_add(1, std::memory_order_seq_cst);
+  FIRN_ASSERT(number == published_number() + 1);  // one checkpoint at a time
+  return number;
+}
+
+Result<void> Store::publish(runtime::ExecutorCore& executor, std::uint64_t number,
+                            const Payload& payload) noexcept {
+  FIRN_ASSERT(number == published_number() + 1 && number < this->number());
+  if (failed()) return fail(ErrorCode::failed, "the store has failed: reopen it");
+  if (impl_->read_only) return fail(ErrorCode::invalid_state, "the store is open for reading only");
+  Publication publication(*this, executor, number);
+  return publication.run(payload);
+}
+
+Result<void> Publication::run(const Payload& payload) noexcept {
+  Result<void> prepared;
+  FIRN_TRY(base::guard_allocation([&] { prepared = prepare(); }));
+  FIRN_TRY(prepared);
+  // From here on a failure is the store's.
+  Result<void> written;
+  const auto guarded = base::guard_allocation([&] {
+    give_up_former();
+    written = write_extents();
+  });
+  if (guarded.has_value() && written.has_value()) written = sync();
+  if (guarded.has_value() && written.has_value()) written = write_superblock(payload);
+  if (guarded.has_value() && written.has_value()) written = sync();
+  if (!guarded.has_value() || !written.has_value()) {
+    store_.failed_.store(true, std::memory_order_release);
+    return guarded.has_value() ? written : guarded;
+  }
+  finish(payload);
+  return {};
+}
+
+// Step 1.
+Result<void> Publication::prepare() {
+  collect_changes();
+  const Store::Impl& impl = *store_.impl_;
+  const std::uint64_t log_bytes = impl.reference_bytes + changes_.size() * sizeof(MappingChange);
+  fold_ = impl.references.size() > references_max ||
+          (log_bytes > log_bytes_min &&
+           log_bytes * 100 > impl.snapshot_bytes * impl.options.fold_percent);
+  if (FIRN_PLANTED("mapping-folded-early")) fold_ = true;
+  if (fold_) collect_snapshot();
+  std::size_t pending = 0;
+  {
+    const base::SpinGuard guard(impl.mutex);
+    pending = store_.impl_->space_of(segment_zero).pending(number_).size();
+  }
+  // What this publication itself will give up: the old manifest, and on folding the old extents.
+  // Writes under the next number give up under that one.
+  pending += 1 + (fold_ ? impl.references.size() : 0);
+  layout(pending);
+  for (Piece& piece : pieces_) {
+    const base::SpinGuard guard(impl.mutex);
+    auto extent =
+        store_.impl_->space_of(segment_zero).allocate(Group::other, piece.bytes, Claim::background);
+    if (extent.has_value()) {
+      piece.location = Location(segment_zero, *extent);
+      continue;
+    }
+    for (const Piece& taken : pieces_) {
+      if (!taken.location.none()) store_.give_back(taken.location.extent(), number_);
+    }
+    return fail(extent.error());
+  }
+  return {};
+}
+
+// The changes of this number, the last of each page only.
+void Publication::collect_changes() {
+  const Store::Impl& impl = *store_.impl_;
+  // Every write of this number is done: nobody else touches its list any more.
+  const auto& list = impl.changes[number_ % 2];
+  std::unordered_map<std::uint64_t, std::size_t> last;
+  last.reserve(list.size());
+  for (std::size_t index = 0; index < list.size(); ++index) {
+    last[list[index].page.bits()] = index;
+  }
+  changes_.reserve(last.size());
+  for (std::size_t index = 0; index < list.size(); ++index) {
+    const auto& change = list[index];
+    if (last[change.page.bits()] != index) continue;
+    changes_.push_back({.page = change.page.bits(),
+                        .location = change.now.location.bits(),
+                        .checksum = change.now.checksum});
+  }
+  const base::SpinGuard guard(impl.mutex);
+  for (unsigned size_class = 0; size_class < format::size_class_count; ++size_class) {
+    next_slot_[size_class] = impl.ids[size_class].next_slot;
+  }
+}
+
+// The whole mapping as of this number: the array, but for pages that have changed under the next
+// number already the entry that they had before.
+void Publication::collect_snapshot() {
+  const Store::Impl& impl = *store_.impl_;
+  changes_.clear();
+  constexpr std::size_t entries_at_a_time = 256;  // the mutex is held for short
+  std::unordered_map<std::uint64_t, std::size_t> place_of;
+  for (unsigned size_class = 0; size_class < format::size_class_count; ++size_class) {
+    for (std::uint64_t slot = 1; slot < next_slot_[size_class]; slot += entries_at_a_time) {
+      changes_.reserve(changes_.size() + entries_at_a_time);
+      const std::uint64_t end = std::min(slot + entries_at_a_time, next_slot_[size_class]);
+      const base::SpinGuard guard(impl.mutex);
+      for (std::uint64_t one = slot; one < end; ++one) {
+        const PageId page(size_class, one);
+        const MappingEntry entry = store_.mapping_.get(page);
+        if (entry.location.none()) continue;
+        changes_.push_back(
+            {.page = page.bits(), .location = entry.location.bits(), .checksum = entry.checksum});
+      }
+    }
+  }
+  place_of.reserve(changes_.size());
+  for (std::size_t index = 0; index < changes_.size(); ++index) {
+    place_of[changes_[index].page] = index;
+  }
+  // What was recorded until now; later changes were not in the array yet when it was read.
+  std::size_t newer_count = 0;
+  {
+    const base::SpinGuard guard(impl.mutex);
+    newer_count = impl.changes[(number_ + 1) % 2].size();
+  }
+  std::vector<Store::Impl::Change> newer;
+  newer.reserve(newer_count);
+  while (newer.size() < newer_count) {
+    const std::size_t end = std::min(newer.size() + entries_at_a_time, newer_count);
+    const base::SpinGuard guard(impl.mutex);
+    const auto& list = impl.changes[(number_ + 1) % 2];
+    for (std::size_t index = newer.size(); index < end; ++index) newer.push_back(list[index]);
+  }
+  // From the newest to the oldest: the first change of a page has the last word.
+  for (auto change = newer.rbegin(); change != newer.rend(); ++change) {
+    const MappingChange former{.page = change->page.bits(),
+                               .location = change->before.location.bits(),
+                               .checksum = change->before.checksum};
+    const auto [place, fresh] = place_of.try_emplace(former.page, changes_.size());
+    if (fresh) {
+      changes_.push_back(former);
+    } else {
+      changes_[place->second] = former;
+    }
+  }
+  std::erase_if(changes_, [](const MappingChange& change) { return change.location == 0; });
+}
+
+// Cuts what is to be written into extents, and sizes the manifest.
+void Publication::layout(std::size_t pending) {
+  const Store::Impl& impl = *store_.impl_;
+  const std::size_t most = extent_bytes_max(impl);
+  std::size_t changes_left = changes_.size();
+  std::size_t pending_left = pending;
+  do {
+    Piece piece;
+    std::size_t room = most - sizeof(MappingHead);
+    piece.change_count = std::min(changes_left, room / sizeof(MappingChange));
+    room -= piece.change_count * sizeof(MappingChange);
+    piece.given_up_count = std::min(pending_left, room / sizeof(std::uint64_t));
+    changes_left -= piece.change_count;
+    pending_left -= piece.given_up_count;
+    piece.bytes = round_up(sizeof(MappingHead) + piece.change_count * sizeof(MappingChange) +
+                               piece.given_up_count * sizeof(std::uint64_t),
+                           impl.granule_bytes);
+    pieces_.push_back(piece);
+  } while (changes_left + pending_left > 0);
+  const std::size_t references = pieces_.size() + (fold_ ? 0 : impl.references.size());
+  Piece manifest;
+  manifest.bytes =
+      round_up(sizeof(ManifestHead) + references * sizeof(ExtentReference), impl.granule_bytes);
+  FIRN_ASSERT(manifest.bytes <= most);  // folding keeps the list short
+  pieces_.push_back(manifest);
+}
+
+// Step 2.
+void Publication::give_up_former() {
+  Store::Impl& impl = *store_.impl_;
+  const base::SpinGuard guard(impl.mutex);
+  if (!impl.manifest.none()) store_.give_back(impl.manifest.extent(), number_);
+  if (fold_) {
+    for (const ExtentReference& reference : impl.references) {
+      store_.give_back(Location::from_bits(reference.location).extent(), number_);
+    }
+  }
+  const auto given_up = impl.space_of(segment_zero).pending(number_);
+  given_up_.assign(given_up.begin(), given_up.end());
+}
+
+// Step 3.
+Result<void> Publication::write_extents() {
+  Store::Impl& impl = *store_.impl_;
+  references_ = fold_ ? std::vector<ExtentReference>() : impl.references;
+  std::size_t change_at = 0;
+  std::size_t given_up_at = 0;
+  for (std::size_t index = 0; index + 1 < pieces_.size(); ++index) {
+    const Piece& piece = pieces_[index];
+    MappingHead head;
+    head.number = number_;
+    head.change_count = static_cast<std::uint32_t>(piece.change_count);
+    const std::size_t given_up = std::min(piece.given_up_count, given_up_.size() - given_up_at);
+    head.given_up_count = static_cast<std::uint32_t>(given_up);
+    head.page.kind = fold_ ? format::PageKind::snapshot : format::PageKind::mapping_log;
+    FIRN_TRY_ASSIGN(const AlignedBlock block, AlignedBlock::make(piece.bytes));
+    std::byte* at = block.data() + sizeof head;
+    const std::size_t changes_bytes = piece.change_count * sizeof(MappingChange);
+    if (changes_bytes > 0) std::memcpy(at, &changes_[change_at], changes_bytes);
+    at += changes_bytes;
+    for (std::size_t one = 0; one < given_up; ++one, at += sizeof(std::uint64_t)) {
+      const std::uint64_t bits = Location(segment_zero, given_up_[given_up_at + one]).bits();
+      std::memcpy(at, &bits, sizeof bits);
+    }
+    head.page.length = static_cast<std::uint32_t>(at - block.data());
+    std::memcpy(block.data(), &head, sizeof head);
+    FIRN_TRY(write_piece(piece, block));
+    change_at += piece.change_count;
+    given_up_at += given_up;
+  }
+  FIRN_ASSERT(given_up_at == given_up_.size());
+  const Piece& manifest = pieces_.back();
+  ManifestHead head;
+  head.number = number_;
+  head.reference_count = references_.size();
+  head.next_slot = next_slot_;
+  head.page.kind = format::PageKind::manifest;
+  const std::size_t reference_bytes = references_.size() * sizeof(ExtentReference);
+  head.page.length = static_cast<std::uint32_t>(sizeof head + reference_bytes);
+  FIRN_TRY_ASSIGN(const AlignedBlock block, AlignedBlock::make(manifest.bytes));
+  std::memcpy(block.data(), &head, sizeof head);
+  std::memcpy(block.data() + sizeof head, references_.data(), reference_bytes);
+  return write_piece(manifest, block);
+}
+
+// Seals and writes one extent; its reference goes to the end of `references_`.
+Result<void> Publication::write_piece(const Piece& piece, const AlignedBlock& block) {
+  format::PageHeader header;
+  std::memcpy(&header, block.data(), sizeof header);
+  header.domain = store_.domain_id_;
+  {
+    const base::SpinGuard guard(store_.impl_->mutex);
+    header.version = ++store_.impl_->next_version;
+    store_.impl_->statistics.meta_write_bytes += piece.bytes;
+  }
+  std::memcpy(block.data(), &header, sizeof header);
+  format::seal_image(block.data(), piece.bytes, store_.domain_id_);
+  std::uint64_t checksum = 0;
+  std::memcpy(&checksum, block.data(), sizeof checksum);
+  references_.push_back({.location = piece.location.bits(), .checksum = checksum});
+  segment::Request request;
+  request.kind = segment::RequestKind::write;
+  request.io_class = segment::IoClass::checkpoint;
+  request.offset = store_.impl_->offset_of(piece.location.extent());
+  request.set_buffer(block.data(), piece.bytes);
+  return segment::await(store_.impl_->backend, executor_, request);
+}
+
+// Steps 4 and 6.
+Result<void> Publication::sync() noexcept {
+  ++sync_count_;
+  if (FIRN_PLANTED("superblock-without-sync") && sync_count_ == 1) return {};
+  if (FIRN_PLANTED("publish-without-sync") && sync_count_ == 2) return {};
+  segment::Request request;
+  request.kind = segment::RequestKind::sync;
+  request.io_class = segment::IoClass::checkpoint;
+  return segment::await(store_.impl_->backend, executor_, request);
+}
+
+// Step 5.
+Result<void> Publication::write_superblock(const Payload& payload) noexcept {
+  const Store::Impl& impl = *store_.impl_;
+  const ExtentReference manifest = references_.back();
+  references_.pop_back();
+  format::Superblock superblock;
+  superblock.granule_bytes = impl.granule_bytes;
+  superblock.chunk_bytes = impl.options.chunk_bytes;
+  superblock.domain = store_.domain_id_;
+  superblock.number = number_;
+  superblock.open_count = impl.open_count;
+  superblock.manifest_location = manifest.location;
+  superblock.manifest_checksum = manifest.checksum;
+  superblock.manifest_bytes = static_cast<std::uint32_t>(pieces_.back().bytes);
+  superblock.payload = payload;
+  FIRN_TRY_ASSIGN(const AlignedBlock block, AlignedBlock::make(format::superblock_bytes));
+  format::encode_superblock(superblock, block.data());
+  unsigned slot = static_cast<unsigned>(number_ % 2);
+  if (FIRN_PLANTED("one-superblock-slot")) slot = 0;
+  segment::Request copies[2];
+  for (unsigned copy = 0; copy < 2; ++copy) {
+    copies[copy].kind = segment::RequestKind::write;
+    copies[copy].io_class = segment::IoClass::checkpoint;
+    copies[copy].offset = format::superblock_offset(slot, copy);
+    copies[copy].set_buffer(block.data(), format::superblock_bytes);
+  }
+  return segment::await_all(impl.backend, executor_, copies);
+}
+
+void Publication::finish(const Payload& payload) noexcept {
+  Store::Impl& impl = *store_.impl_;
+  const base::SpinGuard guard(impl.mutex);
+  impl.payload = payload;
+  impl.manifest = pieces_.back().location;
+  std::uint64_t written = 0;
+  for (std::size_t index = 0; index + 1 < pieces_.size(); ++index) written += pieces_[index].bytes;
+  if (fold_) {
+    impl.snapshot_bytes = written;
+    impl.reference_bytes = 0;
+    ++impl.statistics.folds;
+  } else {
+    impl.reference_bytes += written;
+  }
+  impl.references = std::move(references_);
+  impl.changes[number_ % 2].clear();
+  impl.space_of(segment_zero).publish(number_);
+  for (Store::Impl::IdSpace& ids : impl.ids) {
+    // Given up under the number before: no superblock names them any more.
+    auto& reusable = ids.given_up[(number_ + 2) % 3];
+    const auto moved = base::guard_allocation(
+        [&] { ids.free.insert(ids.free.end(), reusable.begin(), reusable.end()); });
+    if (moved.has_value()) reusable.clear();
+  }
+  impl.statistics.meta_write_bytes += 2 * format::superblock_bytes;
+  impl.statistics.syncs += sync_count_;
+  ++impl.statistics.checkpoints;
+  store_.published_.store(number_, std::memory_order_release);
+}
+
+}  // namespace firn::store

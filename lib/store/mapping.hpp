@@ -1,0 +1,71 @@
+// The mapping: for each page id the place and the expected checksum of its newest image. Arrays
+// that grow by blocks and never move, so a reader needs no latch but the page's own.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include <firn/result.hpp>
+
+#include "format/page_id.hpp"
+#include "store/location.hpp"
+
+namespace firn::store {
+
+struct MappingEntry {
+  Location location;
+  std::uint64_t checksum = 0;
+  friend bool operator==(const MappingEntry&, const MappingEntry&) = default;
+};
+static_assert(sizeof(MappingEntry) == 16);
+
+/// Shared between threads: an entry is read and written under its page's latch or io bit; blocks
+/// are added by any thread.
+class Mapping {
+ public:
+  static constexpr std::size_t block_entries = 4096;
+  /// 2^18 blocks: 2^30 pages of a class, 4 TiB of the smallest.
+  static constexpr std::size_t block_count_max = std::size_t{1} << 18;
+  static constexpr std::uint64_t slot_max = block_entries * block_count_max - 1;
+
+  Mapping() noexcept = default;
+  ~Mapping();
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+
+  /// Reserves the address space of the block lists. Before any other call.
+  Result<void> start() noexcept;
+
+  [[nodiscard]] MappingEntry get(format::PageId page) const noexcept {
+    const MappingEntry* entry = find(page);
+    return entry == nullptr ? MappingEntry{} : *entry;
+  }
+  /// `ensure` was called for the page.
+  void set(format::PageId page, MappingEntry entry) noexcept {
+    MappingEntry* place = find(page);
+    FIRN_ASSERT(place != nullptr);
+    *place = entry;
+  }
+  /// Makes sure that the page has an entry. `no_memory`: nothing has changed.
+  Result<void> ensure(format::PageId page) noexcept;
+  [[nodiscard]] std::uint64_t memory_bytes() const noexcept {
+    return memory_bytes_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  using Block = std::array<MappingEntry, block_entries>;
+  [[nodiscard]] MappingEntry* find(format::PageId page) const noexcept {
+    const std::uint64_t slot = page.slot();
+    if (slot > slot_max) return nullptr;
+    Block* block = blocks_[page.size_class()][slot / block_entries].load(std::memory_order_acquire);
+    return block == nullptr ? nullptr : &(*block)[slot % block_entries];
+  }
+
+  std::array<std::atomic<Block*>*, format::size_class_count> blocks_{};
+  std::atomic<std::uint64_t> memory_bytes_{0};
+  std::atomic<std::size_t> touched_max_{0};  // blocks from here on were never taken
+};
+
+}  // namespace firn::store

@@ -1,0 +1,312 @@
+// Making a store, and opening one: from the newest superblock by way of manifest and mapping
+// extents to the mapping and the map of free space. Nothing read is trusted: each block is checked
+// against the checksum that the block above holds, and each place against the segment and all other
+// places.
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "base/allocation.hpp"
+#include "base/planted.hpp"
+#include "format/superblock.hpp"
+#include "segment/await.hpp"
+#include "store/aligned_block.hpp"
+#include "store/manifest.hpp"
+#include "store/store_impl.hpp"
+
+namespace firn::store {
+
+class Opening {
+ public:
+  Opening(Store& store, runtime::ExecutorCore& executor) noexcept
+      : store_(store), impl_(*store.impl_), executor_(executor) {}
+
+  Result<void> create(std::uint64_t domain_id) noexcept;
+  Result<void> open(bool read_only) noexcept;
+
+ private:
+  Result<void> make_space(std::uint64_t published) noexcept;
+  Result<void> find_superblock() noexcept;
+  Result<AlignedBlock> read_extent(const ExtentReference& reference, format::PageKind kind,
+                                   format::PageKind other_kind) noexcept;
+  Result<void> read_mapping() noexcept;
+  Result<void> apply(const MappingExtent& extent) noexcept;
+  Result<void> mark_space() noexcept;
+  Result<void> wipe_superblocks() noexcept;
+  Result<void> publish_opening() noexcept;
+  static Failure corrupt(const char* detail, std::uint64_t value = 0) noexcept {
+    Failure failure = fail(ErrorCode::corrupt, detail, value);
+    failure.error.place.segment = segment_zero;
+    return failure;
+  }
+
+  Store& store_;
+  Store::Impl& impl_;
+  runtime::ExecutorCore& executor_;
+  format::Superblock superblock_;
+  Manifest manifest_;
+  std::vector<std::uint64_t> given_up_;
+};
+
+Result<void> Opening::make_space(std::uint64_t published) noexcept {
+  const std::uint64_t chunks = impl_.backend.size() / impl_.options.chunk_bytes;
+  if (chunks < 4) {
+    return fail(ErrorCode::no_space, "a segment has at least 4 chunks, this one {} bytes",
+                impl_.backend.size());
+  }
+  FIRN_TRY_ASSIGN(auto space, Space::create({.chunk_bytes = impl_.options.chunk_bytes,
+                                             .granule_bytes = impl_.granule_bytes,
+                                             .chunk_count = static_cast<std::uint32_t>(chunks),
+                                             .segment = segment_zero,
+                                             .published_number = published}));
+  FIRN_TRY(base::guard_allocation([&] { impl_.space.push_back(std::move(space)); }));
+  const auto superblocks =
+      static_cast<std::uint32_t>(format::superblock_area_bytes / impl_.granule_bytes);
+  return impl_.space_of(segment_zero).mark_live({.count = superblocks}, Group::other);
+}
+
+Result<void> Opening::create(std::uint64_t domain_id) noexcept {
+  store_.domain_id_ = domain_id;
+  impl_.granule_bytes = std::max<std::uint32_t>(512, impl_.backend.capabilities().block_bytes);
+  impl_.open_count = 1;
+  impl_.next_version = impl_.open_count << 40;
+  FIRN_TRY(store_.mapping_.start());
+  FIRN_TRY(make_space(0));
+  impl_.space_of(segment_zero).start();
+  store_.number_.store(1);
+  FIRN_TRY(wipe_superblocks());
+  return publish_opening();
+}
+
+// A former domain's superblock may have a larger number than this one's first.
+Result<void> Opening::wipe_superblocks() noexcept {
+  FIRN_TRY_ASSIGN(const AlignedBlock zeroes, AlignedBlock::make(format::superblock_area_bytes));
+  segment::Request request;
+  request.kind = segment::RequestKind::write;
+  request.set_buffer(zeroes.data(), format::superblock_area_bytes);
+  FIRN_TRY(segment::await(impl_.backend, executor_, request));
+  segment::Request barrier;
+  barrier.kind = segment::RequestKind::sync;
+  return segment::await(impl_.backend, executor_, barrier);
+}
+
+Result<void> Opening::open(bool read_only) noexcept {
+  FIRN_TRY(store_.mapping_.start());
+  FIRN_TRY(find_superblock());
+  store_.domain_id_ = superblock_.domain;
+  impl_.granule_bytes = superblock_.granule_bytes;
+  impl_.options.chunk_bytes = superblock_.chunk_bytes;
+  impl_.open_count = superblock_.open_count + 1;
+  impl_.next_version = impl_.open_count << 40;
+  impl_.payload = superblock_.payload;
+  if (impl_.granule_bytes < impl_.backend.capabilities().block_bytes) {
+    return fail(ErrorCode::unsupported, "the device's blocks are larger than the {} bytes used",
+                impl_.granule_bytes);
+  }
+  FIRN_TRY(make_space(superblock_.number));
+  FIRN_TRY(read_mapping());
+  FIRN_TRY(mark_space());
+  store_.number_.store(superblock_.number + 1);
+  store_.published_.store(superblock_.number);
+  if (read_only) {
+    impl_.read_only = true;
+    return {};
+  }
+  return publish_opening();
+}
+
+// A checkpoint of what was found: it renews both copies of a superblock and begins the open count,
+// whose versions no image has had before.
+Result<void> Opening::publish_opening() noexcept {
+  const std::uint64_t number = store_.begin_checkpoint();
+  return store_.publish(executor_, number, impl_.payload);
+}
+
+// Of the four blocks that should hold superblocks the valid one with the largest number.
+Result<void> Opening::find_superblock() noexcept {
+  FIRN_TRY_ASSIGN(const AlignedBlock area, AlignedBlock::make(format::superblock_area_bytes));
+  segment::Request request;
+  request.kind = segment::RequestKind::read;
+  request.set_buffer(area.data(), format::superblock_area_bytes);
+  FIRN_TRY(segment::await(impl_.backend, executor_, request));
+  bool found = false;
+  unsigned empty = 0;
+  for (unsigned slot = 0; slot < 2; ++slot) {
+    for (unsigned copy = 0; copy < 2; ++copy) {
+      const Bytes block(area.data() + format::superblock_offset(slot, copy),
+                        format::superblock_bytes);
+      format::Superblock candidate;
+      const auto state = format::decode_superblock(block, candidate);
+      if (state == format::SuperblockState::empty) ++empty;
+      if (state == format::SuperblockState::damaged) ++impl_.statistics.damaged_superblocks;
+      if (state != format::SuperblockState::valid) continue;
+      if (found && candidate.number <= superblock_.number) continue;
+      superblock_ = candidate;
+      found = true;
+    }
+  }
+  if (empty == 4) return fail(ErrorCode::not_found, "the segment holds no Firn domain");
+  if (!found) return corrupt("no superblock is whole");
+  return format::check_superblock(superblock_);
+}
+
+Result<AlignedBlock> Opening::read_extent(const ExtentReference& reference, format::PageKind kind,
+                                          format::PageKind other_kind) noexcept {
+  const Location location = Location::from_bits(reference.location);
+  const Extent extent = location.extent();
+  const std::size_t bytes = std::size_t{extent.count} * impl_.granule_bytes;
+  const std::uint64_t end = impl_.offset_of(extent) + bytes;
+  if (location.none() || location.segment() != segment_zero || end > impl_.backend.size()) {
+    return corrupt("a mapping extent lies outside the segment");
+  }
+  FIRN_TRY_ASSIGN(AlignedBlock block, AlignedBlock::make(bytes));
+  segment::Request request;
+  request.kind = segment::RequestKind::read;
+  request.offset = impl_.offset_of(extent);
+  request.set_buffer(block.data(), bytes);
+  FIRN_TRY(segment::await(impl_.backend, executor_, request));
+  const format::ImageFault fault =
+      format::check_image({block.data(), bytes}, PageId(), superblock_.domain, reference.checksum);
+  if (fault != format::ImageFault::none) return corrupt(format::describe(fault));
+  format::PageHeader header;
+  std::memcpy(&header, block.data(), sizeof header);
+  if (header.kind != kind && header.kind != other_kind) {
+    return corrupt("a block of the mapping is of another kind");
+  }
+  return block;
+}
+
+Result<void> Opening::read_mapping() noexcept {
+  const ExtentReference manifest{.location = superblock_.manifest_location,
+                                 .checksum = superblock_.manifest_checksum};
+  FIRN_TRY_ASSIGN(const AlignedBlock block,
+                  read_extent(manifest, format::PageKind::manifest, format::PageKind::manifest));
+  const std::uint32_t manifest_granules = Location::from_bits(manifest.location).extent().count;
+  FIRN_TRY(decode_manifest({block.data(), std::size_t{manifest_granules} * impl_.granule_bytes},
+                           manifest_));
+  if (manifest_.number != superblock_.number) {
+    return corrupt("the manifest is of checkpoint {}", manifest_.number);
+  }
+  for (unsigned size_class = 0; size_class < format::size_class_count; ++size_class) {
+    if (manifest_.next_slot[size_class] == 0 ||
+        manifest_.next_slot[size_class] > Mapping::slot_max + 1) {
+      return corrupt("the manifest counts {} pages of a class", manifest_.next_slot[size_class]);
+    }
+    impl_.ids[size_class].next_slot = manifest_.next_slot[size_class];
+  }
+  impl_.manifest = Location::from_bits(manifest.location);
+  for (const ExtentReference& reference : manifest_.references) {
+    FIRN_TRY_ASSIGN(
+        const AlignedBlock extent_block,
+        read_extent(reference, format::PageKind::mapping_log, format::PageKind::snapshot));
+    const std::size_t bytes =
+        std::size_t{Location::from_bits(reference.location).extent().count} * impl_.granule_bytes;
+    format::PageHeader header;
+    std::memcpy(&header, extent_block.data(), sizeof header);
+    MappingExtent extent;
+    FIRN_TRY(decode_mapping_extent({extent_block.data(), bytes}, extent));
+    if (header.kind == format::PageKind::snapshot) {
+      impl_.snapshot_bytes += bytes;
+    } else {
+      impl_.reference_bytes += bytes;
+    }
+    FIRN_TRY(apply(extent));
+  }
+  impl_.references = std::move(manifest_.references);
+  return {};
+}
+
+Result<void> Opening::apply(const MappingExtent& extent) noexcept {
+  for (const MappingChange& change : extent.changes) {
+    const PageId page = PageId::from_bits(change.page);
+    const Location location = Location::from_bits(change.location);
+    if (!page.valid() || page.slot() >= impl_.ids[page.size_class()].next_slot ||
+        location.segment() != segment_zero ||
+        std::size_t{location.extent().count} * impl_.granule_bytes >
+            format::page_bytes(page.size_class())) {
+      return corrupt("a change of the mapping makes no sense");
+    }
+    FIRN_TRY(store_.mapping_.ensure(page));
+    store_.mapping_.set(page, {.location = location, .checksum = change.checksum});
+  }
+  if (extent.number == superblock_.number) {
+    return base::guard_allocation(
+        [&] { given_up_.insert(given_up_.end(), extent.given_up.begin(), extent.given_up.end()); });
+  }
+  return {};
+}
+
+// Every place that the checkpoint names is taken; a place named twice, or outside, is `corrupt`.
+Result<void> Opening::mark_space() noexcept {
+  Space& space = impl_.space_of(segment_zero);
+  FIRN_TRY(space.mark_live(impl_.manifest.extent(), Group::other));
+  for (const ExtentReference& reference : impl_.references) {
+    FIRN_TRY(space.mark_live(Location::from_bits(reference.location).extent(), Group::other));
+  }
+  for (unsigned size_class = 0; size_class < format::size_class_count; ++size_class) {
+    Store::Impl::IdSpace& ids = impl_.ids[size_class];
+    for (std::uint64_t slot = 1; slot < ids.next_slot; ++slot) {
+      const PageId page(size_class, slot);
+      const Location location = store_.mapping_.get(page).location;
+      if (location.none()) {
+        FIRN_TRY(store_.mapping_.ensure(page));
+        FIRN_TRY(base::guard_allocation([&] { ids.free.push_back(slot); }));
+        continue;
+      }
+      if (auto marked = space.mark_live(location.extent(), group_of(page)); !marked.has_value()) {
+        Failure failure = fail(marked.error());
+        failure.error.place.page = page.bits();
+        return failure;
+      }
+      ++impl_.statistics.pages;
+      impl_.statistics.image_bytes += std::uint64_t{location.extent().count} * impl_.granule_bytes;
+    }
+  }
+  if (!FIRN_PLANTED("given-up-forgotten")) {
+    for (const std::uint64_t bits : given_up_) {
+      const Location location = Location::from_bits(bits);
+      if (location.none() || location.segment() != segment_zero) {
+        return corrupt("a place given up makes no sense");
+      }
+      FIRN_TRY(space.mark_pending(location.extent(), Group::other));
+    }
+  }
+  space.start();
+  return {};
+}
+
+Result<std::unique_ptr<Store>> Store::make(segment::Backend& segment,
+                                           const StoreOptions& options) noexcept {
+  std::unique_ptr<Store> store(new (std::nothrow) Store(segment, options));
+  if (store == nullptr || store->impl_ == nullptr) {
+    return fail(ErrorCode::no_memory, "no memory for a page store");
+  }
+  return store;
+}
+
+Result<std::unique_ptr<Store>> Store::create(runtime::ExecutorCore& executor,
+                                             segment::Backend& segment, const StoreOptions& options,
+                                             std::uint64_t domain_id) noexcept {
+  FIRN_ASSERT(domain_id != 0);
+  FIRN_TRY_ASSIGN(auto store, make(segment, options));
+  FIRN_TRY(Opening(*store, executor).create(domain_id));
+  return store;
+}
+
+Result<std::unique_ptr<Store>> Store::open(runtime::ExecutorCore& executor,
+                                           segment::Backend& segment,
+                                           const StoreOptions& options) noexcept {
+  FIRN_TRY_ASSIGN(auto store, make(segment, options));
+  FIRN_TRY(Opening(*store, executor).open(false));
+  return store;
+}
+
+Result<std::unique_ptr<Store>> Store::open_read_only(runtime::ExecutorCore& executor,
+                                                     segment::Backend& segment,
+                                                     const StoreOptions& options) noexcept {
+  FIRN_TRY_ASSIGN(auto store, make(segment, options));
+  FIRN_TRY(Opening(*store, executor).open(true));
+  return store;
+}
+
+}  // namespace firn::store

@@ -1,0 +1,53 @@
+// One publication of a checkpoint, from its places to its superblock. The checkpointer's own; lives
+// on its fiber's stack.
+#pragma once
+
+#include <array>
+#include <cstdlib>
+#include <vector>
+
+#include "store/aligned_block.hpp"
+#include "store/manifest.hpp"
+#include "store/store_impl.hpp"
+
+namespace firn::store {
+
+class Publication {
+ public:
+  Publication(Store& store, runtime::ExecutorCore& executor, std::uint64_t number) noexcept
+      : store_(store), executor_(executor), number_(number) {}
+  Result<void> run(const Payload& payload) noexcept;
+
+ private:
+  // One extent to write; the manifest is the last one.
+  struct Piece {
+    std::size_t bytes = 0;
+    std::size_t change_count = 0;
+    std::size_t given_up_count = 0;
+    Location location;
+  };
+
+  Result<void> prepare();
+  void collect_changes();
+  void collect_snapshot();
+  void layout(std::size_t pending);
+  void give_up_former();
+  Result<void> write_extents();
+  Result<void> write_piece(const Piece& piece, const AlignedBlock& block);
+  Result<void> sync() noexcept;
+  Result<void> write_superblock(const Payload& payload) noexcept;
+  void finish(const Payload& payload) noexcept;
+
+  Store& store_;
+  runtime::ExecutorCore& executor_;
+  const std::uint64_t number_;
+  bool fold_ = false;
+  unsigned sync_count_ = 0;
+  std::vector<MappingChange> changes_;
+  std::vector<Extent> given_up_;
+  std::vector<Piece> pieces_;
+  std::vector<ExtentReference> references_;
+  std::array<std::uint64_t, format::size_class_count> next_slot_{};
+};
+
+}  // namespace firn::store

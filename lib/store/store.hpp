@@ -1,0 +1,195 @@
+// The page store: where each page's image lies, and checkpoints.
+//
+// An image is never overwritten while a published checkpoint may name it: it is written to a new
+// place, and the old one is used again two publications later (store/space.hpp). The mapping, an
+// array in memory, says for each page where its newest image lies and which checksum it must have.
+// A checkpoint makes the mapping of one moment durable: a log block with the changes since the last
+// one (or, now and then, the whole mapping), a manifest that lists these, and last a superblock
+// that names the manifest.
+//
+// Numbers. Changes happen under the current number, N. `begin_checkpoint` makes the current number
+// N + 1 and from then on N is being written: the buffer manager writes every image that was last
+// changed under N, and `publish(N)` ends it. One checkpoint at a time. A page's images are written
+// in the order of their numbers.
+//
+// Shared between threads. A mapping entry changes only while the page's io bit or exclusive latch
+// is held (the caller's business); allocation and the lists of changes have a mutex of their own,
+// held for short and never across I/O.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include <firn/result.hpp>
+
+#include "base/spin.hpp"
+#include "format/page_header.hpp"
+#include "format/page_id.hpp"
+#include "segment/backend.hpp"
+#include "store/location.hpp"
+#include "store/mapping.hpp"
+#include "store/space.hpp"
+
+namespace firn::store {
+
+using format::PageId;
+
+class Store;
+
+/// Reads the image of `page` into `data`, which has room for the whole class. When `done` is called
+/// the outcome is success, and bytes behind the image are zero, or `corrupt` / `io_error` with
+/// segment and page, and `data` holds nothing of use.
+struct PageRead {
+  PageId page;
+  std::byte* data = nullptr;
+  void (*done)(PageRead&) noexcept = nullptr;  ///< on the executor's thread, from its tick
+  void* context = nullptr;
+  segment::IoClass io_class = segment::IoClass::read;
+  Result<void> outcome;
+  std::uint32_t image_bytes = 0;  ///< read from the device
+
+  segment::Request request;  // the store's own
+  Store* store = nullptr;
+};
+
+/// Writes an image: `data` begins with a PageHeader whose length, kind, table and level are set;
+/// the store fills in the rest, rounds the length up to granules (the bytes up to there are the
+/// caller's to zero), and writes to a new place. When `done` is called with success, the mapping
+/// names the image. On failure the mapping is as before. A device that refuses one place is given
+/// another, a bounded number of times. `data` is aligned to 4096 bytes and stays put until then.
+struct PageWrite {
+  PageId page;
+  std::byte* data = nullptr;
+  std::uint64_t number = 0;  ///< under which the image was last changed
+  Group group = Group::leaves;
+  std::uint8_t segment = 0;  ///< where it should go; elsewhere if that is full
+  Claim claim = Claim::ordinary;
+  void (*done)(PageWrite&) noexcept = nullptr;
+  void* context = nullptr;
+  segment::IoClass io_class = segment::IoClass::write_back;
+  Result<void> outcome;
+
+  segment::Request request;  // the store's own
+  Extent extent;
+  Store* store = nullptr;
+  runtime::ExecutorCore* executor = nullptr;
+  std::uint64_t checksum = 0;
+  std::uint8_t attempts = 0;
+};
+
+struct StoreOptions {
+  std::uint32_t chunk_bytes = 1U << 20;
+  /// Bytes of the mapping log, relative to the mapping, at which the mapping is written anew.
+  std::uint32_t fold_percent = 50;
+};
+
+struct StoreStatistics {
+  std::uint64_t number = 0;  ///< current
+  std::uint64_t published_number = 0;
+  std::uint64_t open_count = 0;
+  std::uint64_t pages = 0;        ///< that have an image
+  std::uint64_t image_bytes = 0;  ///< of them, in granules
+  std::uint64_t page_reads = 0;   ///< since opening, like the rest
+  std::uint64_t page_read_bytes = 0;
+  std::uint64_t page_writes = 0;
+  std::uint64_t page_write_bytes = 0;
+  std::uint64_t meta_write_bytes = 0;  ///< log blocks, snapshots, manifests, superblocks
+  std::uint64_t checkpoints = 0;
+  std::uint64_t folds = 0;
+  std::uint64_t syncs = 0;
+  std::uint64_t damaged_superblocks = 0;  ///< copies found damaged at opening, then renewed
+  std::uint64_t memory_bytes = 0;         ///< of mapping and space maps
+};
+
+/// What a checkpoint carries for the layers above, opaque here (root page ids and the like).
+using Payload = std::array<std::byte, 256>;
+
+class Store {
+ public:
+  /// Makes a store in segment 0, whose former content is forgotten, and publishes checkpoint 1.
+  /// `domain_id` is random and not 0. Fiber.
+  static Result<std::unique_ptr<Store>> create(runtime::ExecutorCore& executor,
+                                               segment::Backend& segment,
+                                               const StoreOptions& options,
+                                               std::uint64_t domain_id) noexcept;
+  /// Reads the newest superblock, manifest, mapping; then publishes a checkpoint of its own, which
+  /// repairs damaged superblock copies and begins a new open count. Errors: `corrupt` naming what,
+  /// `unsupported_format`, `not_found` where no domain is, `io_error`. Fiber.
+  static Result<std::unique_ptr<Store>> open(runtime::ExecutorCore& executor,
+                                             segment::Backend& segment,
+                                             const StoreOptions& options) noexcept;
+  /// The same without a write, for checks: nothing may be changed afterwards. Fiber.
+  static Result<std::unique_ptr<Store>> open_read_only(runtime::ExecutorCore& executor,
+                                                       segment::Backend& segment,
+                                                       const StoreOptions& options) noexcept;
+  ~Store();
+
+  /// A page id that nobody uses. `no_memory` when the class is full.
+  Result<PageId> allocate_page(unsigned size_class) noexcept;
+  /// Gives up a page and its image under `number`; the id is used again after number + 1 is
+  /// published. The page's exclusive latch is held and no I/O is under way.
+  Result<void> free_page(PageId page, std::uint64_t number) noexcept;
+  [[nodiscard]] MappingEntry entry(PageId page) const noexcept { return mapping_.get(page); }
+
+  /// Both never block and complete from the executor's tick.
+  void read(runtime::ExecutorCore& executor, PageRead& read) noexcept;
+  void write(runtime::ExecutorCore& executor, PageWrite& write) noexcept;
+
+  [[nodiscard]] std::uint64_t number() const noexcept {
+    return number_.load(std::memory_order_seq_cst);
+  }
+  [[nodiscard]] std::uint64_t published_number() const noexcept {
+    return published_.load(std::memory_order_acquire);
+  }
+  /// Makes the current number one larger; returns the number that is to be written and published
+  /// now.
+  std::uint64_t begin_checkpoint() noexcept;
+  /// Makes checkpoint `number` durable. All images last changed under it are written. A failure
+  /// leaves the former checkpoint in force and the store failed: nothing is written any more.
+  /// Fiber.
+  Result<void> publish(runtime::ExecutorCore& executor, std::uint64_t number,
+                       const Payload& payload) noexcept;
+  /// What the checkpoint that was opened, or was published last, carries.
+  [[nodiscard]] Payload payload() const noexcept;
+
+  /// Adds chunks up to the backend's size after it has grown. Fiber.
+  Result<void> take_growth() noexcept;
+  [[nodiscard]] bool failed() const noexcept { return failed_.load(std::memory_order_acquire); }
+  [[nodiscard]] std::uint64_t domain_id() const noexcept { return domain_id_; }
+  [[nodiscard]] StoreStatistics statistics() const noexcept;
+  [[nodiscard]] SpaceStatistics space_statistics() const noexcept;
+  /// Pages that have an image, in order of id, in pieces: fills `out` from `after` on; returns how
+  /// many.
+  std::size_t list_pages(PageId after, std::span<PageId> out) const noexcept;
+  /// Asserts that mapping, space and id lists agree: each granule is free or named, never both.
+  void check_well_formed() const noexcept;
+
+  struct Impl;  // shared by the store's own files
+
+ private:
+  Store(segment::Backend& segment, const StoreOptions& options) noexcept;
+  static Result<std::unique_ptr<Store>> make(segment::Backend& segment,
+                                             const StoreOptions& options) noexcept;
+
+  void finish_read(PageRead& read) noexcept;
+  void place_and_submit(PageWrite& write) noexcept;
+  void finish_write(PageWrite& write) noexcept;
+  void record_write(PageWrite& write) noexcept;
+  void give_back(Extent extent, std::uint64_t number) noexcept;
+  friend class Publication;
+  friend class Opening;
+
+  Mapping mapping_;
+  std::atomic<std::uint64_t> number_{1};
+  std::atomic<std::uint64_t> published_{0};
+  std::atomic<bool> failed_{false};
+  std::uint64_t domain_id_ = 0;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace firn::store
