@@ -2,8 +2,8 @@
 #include <firn/executor.hpp>
 #include <firn/operation.hpp>
 
-#include "base/planted.hpp"
 #include "base/fork.hpp"
+#include "base/planted.hpp"
 #include "runtime/executor_core.hpp"
 #include "runtime/operation_access.hpp"
 #include "runtime/parking_lot.hpp"
@@ -22,7 +22,7 @@ thread_local int notice_depth = 0;
 struct ThreadExecutor {
   runtime::ExecutorCore* core = nullptr;
   std::uint32_t process = 0;
-  ~ThreadExecutor() { delete core; }
+  ~ThreadExecutor() { delete std::exchange(core, nullptr); }
 };
 thread_local ThreadExecutor thread_executor;
 
@@ -56,12 +56,14 @@ void OperationBase::cancel() noexcept {
 namespace detail {
 
 Result<runtime::ExecutorCore*> executor_of_this_thread() noexcept {
-  const std::uint32_t process = base::process_generation();
-  if (thread_executor.core == nullptr || thread_executor.process != process) {
-    FIRN_TRY_ASSIGN(thread_executor.core, runtime::ExecutorCore::create());
-    thread_executor.process = process;
+  ThreadExecutor& own = thread_executor;
+  if (own.core == nullptr || own.process != base::process_generation()) {
+    // A forked child leaves its parent's one alone: they share the event descriptor, and the child
+    // would read away what wakes the parent.
+    FIRN_TRY_ASSIGN(own.core, runtime::ExecutorCore::create());
+    own.process = base::process_generation();
   }
-  return thread_executor.core;
+  return own.core;
 }
 
 Result<runtime::ExecutorCore*> current_executor() noexcept {
