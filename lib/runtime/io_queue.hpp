@@ -17,7 +17,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <thread>
 
 #include <firn/result.hpp>
 
@@ -115,7 +114,7 @@ class IoQueue final : public CompletionSource {
   const IoCalls& calls_;
   std::unique_ptr<IoRing> ring_;        // null: helper threads
   std::shared_ptr<IoThreads> threads_;  // null until needed
-  std::thread::id thread_;              // whose ring it is
+  std::uint64_t thread_ = 0;            // whose ring it is
   struct Kick : Runnable {
     IoQueue* queue = nullptr;
   };
