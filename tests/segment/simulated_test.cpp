@@ -332,6 +332,26 @@ TEST_CASE("simulated: equal seeds give equal histories", "[simulated]") {
   REQUIRE(std::unique(hashes.begin(), hashes.end()) == hashes.end());
 }
 
+TEST_CASE("simulated: misuse is refused and reaches no device", "[simulated]") {
+  SimulatedDevice device(device_bytes);
+  Journal journal;
+  device.record(&journal);
+  SimulatedIo io;
+  SimulatedBackend backend(device, {});
+  const auto refused = [&](RequestKind kind, std::uint64_t offset, std::size_t length) {
+    return io.run(backend, kind, offset, length).error().code == ErrorCode::invalid_argument;
+  };
+  REQUIRE(refused(RequestKind::write, 100, 512));
+  REQUIRE(refused(RequestKind::write, 0, 100));
+  REQUIRE(refused(RequestKind::write, 0, 0));
+  REQUIRE(refused(RequestKind::write, device_bytes, 512));
+  REQUIRE(refused(RequestKind::read, device_bytes - 512, 1024));
+  REQUIRE(refused(RequestKind::read, ~std::uint64_t{511}, 1024));
+  REQUIRE(refused(RequestKind::discard, 1, 512));
+  REQUIRE(refused(RequestKind::grow, 0, 700));
+  REQUIRE(journal.calls.empty());
+}
+
 TEST_CASE("simulated: a backend of the interface alone", "[simulated]") {
   SimulatedIo io;
   const std::unique_ptr<Backend> backend = make_simulated_backend(device_bytes);
