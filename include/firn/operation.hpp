@@ -197,11 +197,12 @@ class Operation : public OperationBase {
   }
 
   /// `co_await`: resumes on the executor that runs the coroutine.
-  auto operator co_await() noexcept { return Awaiter{*this}; }
+  auto operator co_await() noexcept { return Awaiter{*this, false}; }
 
   /// Starts the operation and has `notify(context)` called when it is done. For adaptors: returns
-  /// whether it finished at once, in which case `notify` is not called.
-  bool start_with(runtime::ExecutorCore* executor, void (*notify)(void*) noexcept,
+  /// whether it finished at once, in which case `notify` is not called; posting twice is
+  /// `invalid_state`.
+  Result<bool> start_with(runtime::ExecutorCore* executor, void (*notify)(void*) noexcept,
                   void* context) noexcept;
 
  protected:
@@ -214,9 +215,13 @@ class Operation : public OperationBase {
  private:
   struct Awaiter {
     Operation& operation;
+    Result<bool> started = false;
     bool await_ready() noexcept;
     void await_suspend(std::coroutine_handle<> handle) noexcept;
-    Result<T> await_resume() noexcept { return std::move(*operation.result_); }
+    Result<T> await_resume() noexcept {
+      if (!started.has_value()) return fail(started.error());
+      return std::move(*operation.result_);
+    }
   };
   struct Notice {
     void (*notify)(void*) noexcept;
@@ -233,11 +238,9 @@ FIRN_API Result<runtime::ExecutorCore*> current_executor() noexcept;
 }  // namespace detail
 
 template <class T>
-bool Operation<T>::start_with(runtime::ExecutorCore* executor, void (*notify)(void*) noexcept,
-                              void* context) noexcept {
-  // A second posting has no second result: the adaptors make a fresh operation for each call.
-  FIRN_ASSERT(state() == OperationState::ready);
-  static_cast<void>(start(executor));
+Result<bool> Operation<T>::start_with(runtime::ExecutorCore* executor,
+                                      void (*notify)(void*) noexcept, void* context) noexcept {
+  FIRN_TRY(start(executor));
   if (done()) return true;
   ::new (static_cast<void*>(callback_)) Notice{notify, context};
   notify_ = [](OperationBase& base) noexcept {
@@ -252,14 +255,14 @@ template <class T>
 bool Operation<T>::Awaiter::await_ready() noexcept {
   auto executor = detail::current_executor();
   if (!executor.has_value()) {
-    operation.cancel();
-    operation.result_.emplace(fail(executor.error()));
+    started = fail(executor.error());
     return true;
   }
-  return operation.start_with(
+  started = operation.start_with(
       *executor,
       [](void* address) noexcept { std::coroutine_handle<>::from_address(address).resume(); },
       nullptr);
+  return started.value_or(true);
 }
 
 template <class T>

@@ -7,10 +7,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <new>
+#include <thread>
 
 #include "base/allocation.hpp"
 #include "base/planted.hpp"
+#include "base/yield.hpp"
 #include "runtime/fiber.hpp"
+#include "runtime/io_queue.hpp"
 
 namespace firn::runtime {
 namespace {
@@ -51,6 +54,11 @@ ExecutorCore::ExecutorCore(ExecutorSeam seam, int event_fd) noexcept
 ExecutorCore::~ExecutorCore() {
   take_mail();
   FIRN_ASSERT(idle());  // operations, fibers and timers end before their executor
+  // A sender may stand between its push and its write; what it sent has run already.
+  while (written_count_.load(std::memory_order_acquire) != taken_count_) {
+    std::this_thread::yield();
+  }
+  io_.reset();
   ::close(event_fd_);
 }
 
@@ -68,20 +76,24 @@ void ExecutorCore::enqueue(Runnable& runnable) noexcept {
 void ExecutorCore::send(Runnable& runnable) noexcept {
   Runnable* head = mailbox_.load(std::memory_order_relaxed);
   do {
-    runnable.next = head;
-  } while (!mailbox_.compare_exchange_weak(head, &runnable, std::memory_order_seq_cst,
+    runnable.next = head == armed() ? nullptr : head;
+  } while (!mailbox_.compare_exchange_weak(head, &runnable, std::memory_order_release,
                                            std::memory_order_relaxed));
-  // The push stands before this look at `armed_`, the owner's arming before its last look at the
-  // mailbox: one of the two sees the other.
-  if (FIRN_PLANTED("executor-lost-wakeup")) return;
-  if (armed_.load(std::memory_order_seq_cst) && armed_.exchange(false, std::memory_order_seq_cst)) {
+  if (head != armed()) return;
+  FIRN_YIELD("executor.send");
+  if (!FIRN_PLANTED("executor-lost-wakeup")) {
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = ::write(event_fd_, &one, sizeof one);
   }
+  written_count_.fetch_add(1, std::memory_order_release);
 }
 
 void ExecutorCore::take_mail() noexcept {
+  if (mailbox_.load(std::memory_order_relaxed) == nullptr) return;
   Runnable* newest = mailbox_.exchange(nullptr, std::memory_order_acquire);
+  if (armed_ && newest != armed()) ++taken_count_;
+  armed_ = false;
+  if (newest == armed()) return;
   Runnable* oldest = nullptr;
   while (newest != nullptr) {
     Runnable* next = newest->next;
@@ -94,6 +106,24 @@ void ExecutorCore::take_mail() noexcept {
     enqueue(*oldest);
     oldest = next;
   }
+}
+
+void ExecutorCore::arm() noexcept {
+  while (!armed_) {
+    Runnable* empty = nullptr;
+    if (mailbox_.compare_exchange_strong(empty, armed(), std::memory_order_relaxed)) {
+      armed_ = true;
+    } else {
+      take_mail();
+    }
+  }
+}
+
+// Makes the eventfd silent. Of the senders' writes those count that were counted before it is read.
+void ExecutorCore::drain_event_fd() noexcept {
+  drained_count_ = written_count_.load(std::memory_order_acquire);
+  std::uint64_t count = 0;
+  [[maybe_unused]] const auto read = ::read(event_fd_, &count, sizeof count);
 }
 
 Runnable* ExecutorCore::pop() noexcept {
@@ -115,46 +145,59 @@ Runnable* ExecutorCore::pop() noexcept {
 
 std::size_t ExecutorCore::tick(std::chrono::nanoseconds budget) noexcept {
   const Scope scope(*this);
-  if (!armed_.exchange(false, std::memory_order_seq_cst)) {
-    // Somebody took the arming away and wrote, or will have written before this tick ends.
-    std::uint64_t count = 0;
-    [[maybe_unused]] const auto read = ::read(event_fd_, &count, sizeof count);
-  }
+  begin_tick();
   const bool bounded = budget > std::chrono::nanoseconds::zero();
-  const base::TimePoint end = bounded ? now() + budget : base::TimePoint{};
+  const base::TimePoint start = bounded ? now() : base::TimePoint{};
+  // Not `start + budget`: a budget may be as large as its type allows.
+  const auto used_up = [&]() noexcept { return now() - start >= budget; };
   std::size_t run_count = 0;
-  while (true) {
+  bool over = false;
+  while (!over) {
     take_mail();
     for (std::size_t index = 0; index < source_count_; ++index) sources_[index]->poll();
     if (!timers_.empty()) fire_timers();
     std::size_t round = ready_count_;
     if (round == 0) break;
+    over = !bounded;
     for (; round > 0; --round) {
       Runnable* runnable = pop();
       if (runnable == nullptr) break;
       runnable->run(*runnable);
       ++run_count;
-      if (bounded && run_count % runs_between_clock_reads == 0 && now() >= end) {
-        arm();
-        return run_count;
-      }
+      if (bounded && run_count % runs_between_clock_reads == 0 && used_up()) break;
     }
-    if (!bounded || now() >= end) break;
+    over = over || used_up();
   }
-  arm();
+  end_tick();
   return run_count;
 }
 
-void ExecutorCore::arm() noexcept {
-  armed_.store(true, std::memory_order_seq_cst);
-  if (mailbox_.load(std::memory_order_seq_cst) != nullptr) {
-    take_mail();  // the sender may have been too early to see the arming
+void ExecutorCore::begin_tick() noexcept {
+  ticking_ = true;
+  bool signalled = written_count_.load(std::memory_order_acquire) != drained_count_;
+  for (std::size_t index = 0; index < source_count_; ++index) {
+    if (sources_[index]->disarm()) signalled = true;
   }
+  if (signalled) drain_event_fd();
+}
+
+void ExecutorCore::end_tick() noexcept {
+  for (std::size_t index = 0; index < source_count_; ++index) sources_[index]->arm();
+  arm();
+  ticking_ = false;
+}
+
+Result<IoQueue*> ExecutorCore::io() noexcept {
+  if (io_ == nullptr) {
+    FIRN_TRY_ASSIGN(io_, IoQueue::create(*this, seam_.io_method, seam_.io_calls));
+  }
+  return io_.get();
 }
 
 bool ExecutorCore::idle() const noexcept {
+  const Runnable* mail = mailbox_.load(std::memory_order_acquire);
   return ready_count_ == 0 && timers_.empty() && expected_count_ == 0 &&
-         mailbox_.load(std::memory_order_acquire) == nullptr;
+         (mail == nullptr || mail == armed());
 }
 
 std::optional<base::TimePoint> ExecutorCore::deadline() const noexcept {
@@ -230,6 +273,7 @@ void ExecutorCore::heap_place(std::size_t index, Timer& timer) noexcept {
 }
 
 void ExecutorCore::sift_up(std::size_t index) noexcept {
+  if (FIRN_PLANTED("timers-unordered")) return;
   while (index > 0) {
     const std::size_t parent = (index - 1) / 2;
     if (timers_[parent]->due <= timers_[index]->due) return;

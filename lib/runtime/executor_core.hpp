@@ -1,13 +1,15 @@
 // The inside of an executor.
 //
 // Owner thread: the one that ticks. Its fields are touched by no other thread, but for the mailbox
-// and `armed_`. Another thread wakes something here by `send`: a push onto the mailbox, which is a
-// list through the things themselves, so that waking never waits, never fails and allocates
-// nothing.
+// and `written_count_`. Another thread wakes something here by `send`: a push onto the mailbox,
+// which is a list through the things themselves, so that waking never waits, never fails and
+// allocates nothing.
 //
-// Sleeping without losing a wake-up: before the owner sleeps it sets `armed_` and looks at the
-// mailbox once more; a sender pushes first and then takes `armed_` away; who takes it away writes
-// the eventfd.
+// Sleeping without losing a wake-up: outside of `tick` an empty mailbox holds the mark `armed`
+// instead of null. The sender whose push replaces the mark writes the eventfd; all others touch
+// nothing of the executor after their push, at which the owner may run what was sent, and destroy
+// the executor. The one that writes counts it afterwards, as its last act, so that the owner reads
+// the eventfd after the write and the destructor waits for it.
 #pragma once
 
 #include <array>
@@ -36,10 +38,18 @@ struct Timer : Runnable {
   static constexpr std::size_t not_scheduled = ~std::size_t{0};
 };
 
-/// What replaces clock and chance in the simulator. Null order: first in, first out.
+struct IoCalls;
+class IoQueue;
+
+/// How an executor does file I/O. `automatic`: io_uring, or helper threads where it is refused.
+enum class IoMethod : std::uint8_t { automatic, uring, threads };
+
+/// What replaces clock, chance and file I/O in tests. Null order: first in, first out.
 struct ExecutorSeam {
   const base::Clock* clock = nullptr;
   base::Random* order = nullptr;
+  IoMethod io_method = IoMethod::automatic;
+  const IoCalls* io_calls = nullptr;  ///< of the helper threads; null: the kernel's
 };
 
 /// A source of completions that an executor polls in each tick (an io_uring, a queue pair).
@@ -50,6 +60,11 @@ class CompletionSource {
   virtual void poll() noexcept = 0;
   /// Whether requests are under way, so that an idle executor must be woken by this source.
   [[nodiscard]] virtual bool busy() const noexcept = 0;
+  /// A tick ends and its thread may sleep: submits what is collected, sees to it that a completion
+  /// makes the executor's descriptor readable, and then enqueues what has finished meanwhile.
+  virtual void arm() noexcept {}
+  /// A tick begins: undoes `arm`. Whether the descriptor may have been made readable.
+  [[nodiscard]] virtual bool disarm() noexcept { return false; }
 };
 
 class FiberPool;
@@ -76,7 +91,9 @@ class ExecutorCore {
     }
   }
 
-  // Owner thread. A timer that is scheduled may be moved; one that has fired may be used again.
+  // Owner thread. A timer that is scheduled may be moved or taken away; one that has run may be used
+  // again. Between the two, fallen due and in the queue, it can be neither and must stay alive.
+  // `no_memory`: it is not scheduled.
   Result<void> schedule(Timer& timer, base::TimePoint due) noexcept;
   void unschedule(Timer& timer) noexcept;
 
@@ -84,7 +101,12 @@ class ExecutorCore {
   Result<void> attach(CompletionSource& source) noexcept;
   void detach(CompletionSource& source) noexcept;
 
+  // Owner thread: the queue of this executor's file I/O, made by the first call.
+  Result<IoQueue*> io() noexcept;
+
   std::size_t tick(std::chrono::nanoseconds budget) noexcept;
+  // Whether a tick is under way, whose end will look at all sources once more.
+  [[nodiscard]] bool ticking() const noexcept { return ticking_; }
   [[nodiscard]] int fd() const noexcept { return event_fd_; }
   [[nodiscard]] std::optional<base::TimePoint> deadline() const noexcept;
   void wait_for_work() noexcept;
@@ -115,9 +137,15 @@ class ExecutorCore {
  private:
   ExecutorCore(ExecutorSeam seam, int event_fd) noexcept;
 
+  // A mark, never looked into.
+  static Runnable* armed() noexcept { return reinterpret_cast<Runnable*>(std::uintptr_t{1}); }
+
   void take_mail() noexcept;
   void fire_timers() noexcept;
   Runnable* pop() noexcept;
+  void begin_tick() noexcept;
+  void end_tick() noexcept;
+  void drain_event_fd() noexcept;
   void arm() noexcept;
   void heap_place(std::size_t index, Timer& timer) noexcept;
   void sift_up(std::size_t index) noexcept;
@@ -136,10 +164,15 @@ class ExecutorCore {
   std::vector<Timer*> timers_;  // binary heap by due time
   std::array<CompletionSource*, source_count_max> sources_{};
   std::size_t source_count_ = 0;
+  bool ticking_ = false;
+  std::unique_ptr<IoQueue> io_;
+  bool armed_ = true;                // the mark was put into the mailbox and not taken out since
+  std::uint32_t taken_count_ = 0;    // marks that senders took
+  std::uint32_t drained_count_ = 0;  // writes that were read back
 
   // Any thread.
-  alignas(64) std::atomic<Runnable*> mailbox_{nullptr};
-  std::atomic<bool> armed_{false};
+  alignas(64) std::atomic<Runnable*> mailbox_{armed()};
+  std::atomic<std::uint32_t> written_count_{0};  // a sender's last act
 };
 
 }  // namespace firn::runtime

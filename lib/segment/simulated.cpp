@@ -74,10 +74,7 @@ SimulatedBackend::SimulatedBackend(SimulatedDevice& device, SimulatedOptions opt
 
 SimulatedBackend::~SimulatedBackend() {
   for (const auto& lane : lanes_) {
-    if (lane->armed) {
-      FIRN_ASSERT(lane->heap_index != runtime::Timer::not_scheduled);  // not about to run
-      lane->home->unschedule(*lane);
-    }
+    if (lane->armed) lane->home->unschedule(*lane);
   }
   device_.open_ = false;
 }
@@ -206,8 +203,8 @@ SimulatedBackend::Lane& SimulatedBackend::lane_of(runtime::ExecutorCore& executo
   Lane& lane = *lanes_.emplace_back(std::make_unique<Lane>());
   lane.home = &executor;
   lane.backend = this;
-  lane.run = [](runtime::Runnable& runnable) noexcept {
-    Lane& self = static_cast<Lane&>(static_cast<runtime::Timer&>(runnable));
+  lane.fire = [](runtime::Timer& timer) noexcept {
+    Lane& self = static_cast<Lane&>(timer);
     self.backend->deliver(self);
   };
   return lane;
@@ -270,12 +267,11 @@ void SimulatedBackend::submit(runtime::ExecutorCore& executor, Request& request)
 // Sets the lane's timer to its earliest completion, unless it is about to run anyhow.
 void SimulatedBackend::arm(Lane& lane) noexcept {
   if (lane.flights.empty()) return;
-  const bool about_to_run = lane.armed && lane.heap_index == runtime::Timer::not_scheduled;
-  if (about_to_run) return;
+  if (lane.heap_index == runtime::Timer::fallen_due) return;
   base::TimePoint due = lane.flights.front().due;
   for (const Flight& flight : lane.flights) due = std::min(due, flight.due);
   lane.armed = true;
-  if (!lane.home->schedule(lane, due).has_value()) lane.home->enqueue(lane);
+  FIRN_ASSERT(lane.home->schedule(lane, due).has_value());
 }
 
 void SimulatedBackend::deliver(Lane& lane) noexcept {
