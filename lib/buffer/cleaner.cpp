@@ -31,31 +31,18 @@ Result<void> Pool::Cleaner::start() noexcept {
   FIRN_TRY_ASSIGN(fiber_,
                   executor_.fibers().prepare(executor_, sizeof(Cleaner*), alignof(Cleaner*)));
   *static_cast<Cleaner**>(fiber_->memory) = this;
-  ended_ = false;
+  ended_.store(false);
   runtime::FiberPool::start(*fiber_, [](void* memory) noexcept {
     Cleaner& self = **static_cast<Cleaner**>(memory);
     self.run();
-    self.ended_ = true;
+    self.ended_.store(true);
   });
   return {};
 }
 
-void Pool::Cleaner::stop() noexcept {
-  stop_ = true;
-  pool_.kick();
-  const auto under_way = [this]() noexcept {
-    return pool_.write_queue_.with_lock([this]() noexcept { return pool_.writes_under_way_; });
-  };
-  while (!ended_ || under_way() > 0) {
-    if (executor_.tick(std::chrono::nanoseconds::zero()) == 0 && (!ended_ || under_way() > 0)) {
-      executor_.wait_for_work();
-    }
-  }
-}
-
 void Pool::Cleaner::run() noexcept {
   unsigned vain_rounds = 0;
-  while (!stop_) {
+  while (!stop_.load()) {
     pool_.work_pending_.store(false);
     pool_.refresh_store_bytes();
     if (!pool_.under_pressure()) {
@@ -117,7 +104,7 @@ void Pool::Cleaner::sleep(bool with_alarm) noexcept {
   if (with_alarm) static_cast<void>(executor_.schedule(timer_, executor_.now() + alarm_delay));
   const bool parked = runtime::ParkingLot::shared().park(
       &pool_.work_pending_, *fiber_,
-      [this]() noexcept { return !pool_.work_pending_.load() && !stop_; }, []() noexcept {});
+      [this]() noexcept { return !pool_.work_pending_.load() && !stop_.load(); }, []() noexcept {});
   if (parked) {
     runtime::FiberContext::suspend();
   } else {
@@ -135,9 +122,27 @@ Result<void> Pool::start_background(runtime::ExecutorCore& executor) noexcept {
   return {};
 }
 
+void Pool::end_background() noexcept {
+  if (cleaner_ == nullptr) return;
+  cleaner_->end();
+  work_pending_.store(true);
+  runtime::ParkingLot::shared().unpark_all(&work_pending_);
+}
+
+bool Pool::background_ended() noexcept {
+  if (cleaner_ != nullptr && !cleaner_->ended()) return false;
+  return write_queue_.with_lock([this]() noexcept { return writes_under_way_ == 0; });
+}
+
 void Pool::stop_background() noexcept {
   if (cleaner_ == nullptr) return;
-  cleaner_->stop();
+  end_background();
+  runtime::ExecutorCore& executor = cleaner_->executor();
+  while (!background_ended()) {
+    if (executor.tick(std::chrono::nanoseconds::zero()) == 0 && !background_ended()) {
+      executor.wait_for_work();
+    }
+  }
   cleaner_.reset();
 }
 

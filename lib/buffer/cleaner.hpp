@@ -17,8 +17,9 @@ class Pool::Cleaner {
   Cleaner& operator=(const Cleaner&) = delete;
 
   Result<void> start() noexcept;
-  /// Ticks until the fiber has ended and nothing is being written.
-  void stop() noexcept;
+  void end() noexcept { stop_.store(true); }
+  [[nodiscard]] bool ended() const noexcept { return ended_.load(); }
+  [[nodiscard]] runtime::ExecutorCore& executor() noexcept { return executor_; }
 
  private:
   struct Alarm : runtime::Timer {
@@ -34,8 +35,8 @@ class Pool::Cleaner {
   runtime::Fiber* fiber_ = nullptr;
   Alarm timer_;
   std::uint64_t clean_hand_ = 0;
-  bool stop_ = false;
-  bool ended_ = true;
+  std::atomic<bool> stop_{false};
+  std::atomic<bool> ended_{true};
 };
 
 }  // namespace firn::buffer

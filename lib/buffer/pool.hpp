@@ -160,7 +160,11 @@ class Pool {
   // Background (cleaner.cpp, checkpoint.cpp).
   /// The executor's thread. The pool starts no threads: whoever ticks the executor cleans.
   Result<void> start_background(runtime::ExecutorCore& executor) noexcept;
-  /// The same thread, outside of its tick: ticks until the background work has ended.
+  /// Any thread: the background work ends in later ticks of its executor.
+  void end_background() noexcept;
+  /// Whether it has ended, and nothing is being written any more.
+  [[nodiscard]] bool background_ended() noexcept;
+  /// The executor's thread, outside of its tick: ends it, and ticks until it has.
   void stop_background() noexcept;
   /// Writes what was changed up to now, and publishes it. Nobody is stopped. `busy` while another
   /// one runs. After a failure of writing, the next call goes on with the same number. Fiber of
