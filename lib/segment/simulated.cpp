@@ -74,7 +74,10 @@ SimulatedBackend::SimulatedBackend(SimulatedDevice& device, SimulatedOptions opt
 
 SimulatedBackend::~SimulatedBackend() {
   for (const auto& lane : lanes_) {
-    if (lane->armed) lane->home->unschedule(*lane);
+    if (lane->armed) {
+      FIRN_ASSERT(lane->heap_index != runtime::Timer::not_scheduled);  // not about to run
+      lane->home->unschedule(*lane);
+    }
   }
   device_.open_ = false;
 }
@@ -203,8 +206,8 @@ SimulatedBackend::Lane& SimulatedBackend::lane_of(runtime::ExecutorCore& executo
   Lane& lane = *lanes_.emplace_back(std::make_unique<Lane>());
   lane.home = &executor;
   lane.backend = this;
-  lane.fire = [](runtime::Timer& timer) noexcept {
-    Lane& self = static_cast<Lane&>(timer);
+  lane.run = [](runtime::Runnable& runnable) noexcept {
+    Lane& self = static_cast<Lane&>(static_cast<runtime::Timer&>(runnable));
     self.backend->deliver(self);
   };
   return lane;
@@ -267,11 +270,12 @@ void SimulatedBackend::submit(runtime::ExecutorCore& executor, Request& request)
 // Sets the lane's timer to its earliest completion, unless it is about to run anyhow.
 void SimulatedBackend::arm(Lane& lane) noexcept {
   if (lane.flights.empty()) return;
-  if (lane.heap_index == runtime::Timer::fallen_due) return;
+  const bool about_to_run = lane.armed && lane.heap_index == runtime::Timer::not_scheduled;
+  if (about_to_run) return;
   base::TimePoint due = lane.flights.front().due;
   for (const Flight& flight : lane.flights) due = std::min(due, flight.due);
   lane.armed = true;
-  FIRN_ASSERT(lane.home->schedule(lane, due).has_value());
+  if (!lane.home->schedule(lane, due).has_value()) lane.home->enqueue(lane);
 }
 
 void SimulatedBackend::deliver(Lane& lane) noexcept {

@@ -240,7 +240,7 @@ struct Sleeper : runtime::Timer {
   void sleep(Simulation& simulation, std::size_t executor, base::TimePoint until) {
     simulation_ = &simulation;
     home = &simulation.core(executor);
-    fire = [](runtime::Timer& self) noexcept {
+    run = [](detail::Runnable& self) noexcept {
       auto& sleeper = static_cast<Sleeper&>(self);
       sleeper.simulation_->timer_fired(sleeper.due);
       sleeper.woken(sleeper.context);
