@@ -147,7 +147,7 @@ TEST_CASE("simulated: growing and the limit of the capacity", "[simulated]") {
   REQUIRE(backend.size() == 8192);
   REQUIRE(io.grow(backend, 65536).has_value());
   REQUIRE(backend.size() == 65536);
-  for (std::uint64_t offset : {0, 8192, 32768}) {
+  for (const std::uint64_t offset : {0u, 8192u, 32768u}) {
     REQUIRE(io.write(backend, offset, filled(4096, 1)).has_value());
   }
   const Result<void> full = io.write(backend, 40960, filled(4096, 1));
