@@ -357,7 +357,8 @@ std::string transcript_of(Way way, Table<BytesType>& table) {
   Executor executor = *std::move(made);
   switch (way) {
     case Way::wait:
-      play(table, transcript, [](auto operation, std::string& out) { note(out, operation.wait()); });
+      play(table, transcript,
+           [](auto operation, std::string& out) { note(out, operation.wait()); });
       break;
     case Way::poll:
       play(table, transcript, [&](auto operation, std::string& out) {
