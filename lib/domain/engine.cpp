@@ -20,10 +20,8 @@ Progress fail_at(Error& error, Failure failure, const TableCore& table) noexcept
   return fail_with(error, failure);
 }
 
-// What must hold before any operation on a table begins. Out of line: a result with its error is
-// too large to pass along where nothing is wrong.
-[[gnu::noinline]] Result<void> why_unusable(const TableCore& table,
-                                            const TransactionCore* transaction) noexcept {
+// What must hold before any operation on a table begins.
+Result<void> check_use(const TableCore& table, const TransactionCore* transaction) noexcept {
   FIRN_TRY(table.domain().usable());
   if (table.destroyed.load(std::memory_order_acquire)) {
     return fail(ErrorCode::invalid_state, "the table was destroyed");
@@ -36,17 +34,6 @@ Progress fail_at(Error& error, Failure failure, const TableCore& table) noexcept
     return fail(ErrorCode::invalid_state, "the transaction is closed");
   }
   return {};
-}
-[[nodiscard]] bool usable_without_transaction(const TableCore& table,
-                                              const TransactionCore* transaction) noexcept {
-  const DomainCore& domain = table.domain();
-  return transaction == nullptr && domain.of_this_process() &&
-         !domain.closed.load(std::memory_order_acquire) &&
-         !table.destroyed.load(std::memory_order_acquire);
-}
-Result<void> check_use(const TableCore& table, const TransactionCore* transaction) noexcept {
-  if (usable_without_transaction(table, transaction)) return {};
-  return why_unusable(table, transaction);
 }
 
 Result<void> check_update(const TableCore& table, const TransactionCore* transaction,
@@ -144,9 +131,8 @@ void give_buffer(Buffer&& buffer) noexcept {
 
 Progress lookup(OperationBase& operation, Error& error, TableCore& table,
                 TransactionCore* transaction, Bytes key, RecordSink sink) noexcept {
-  if (!usable_without_transaction(table, transaction)) {
-    const auto use = why_unusable(table, transaction);
-    if (!use.has_value()) return fail_at(error, fail(use.error()), table);
+  if (auto use = check_use(table, transaction); !use.has_value()) {
+    return fail_at(error, fail(use.error()), table);
   }
   const Progress progress = table.lookup(operation, error, transaction, key, sink);
   if (progress != Progress::waiting) table.domain().lookups.add();
