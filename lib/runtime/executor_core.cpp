@@ -13,6 +13,7 @@
 #include "base/planted.hpp"
 #include "base/yield.hpp"
 #include "runtime/fiber.hpp"
+#include "runtime/io_queue.hpp"
 
 namespace firn::runtime {
 namespace {
@@ -57,6 +58,7 @@ ExecutorCore::~ExecutorCore() {
   while (written_count_.load(std::memory_order_acquire) != taken_count_) {
     std::this_thread::yield();
   }
+  io_.reset();
   ::close(event_fd_);
 }
 
@@ -117,11 +119,9 @@ void ExecutorCore::arm() noexcept {
   }
 }
 
-// Makes the eventfd silent if a sender has written it since, be it long after its push.
+// Makes the eventfd silent. Of the senders' writes those count that were counted before it is read.
 void ExecutorCore::drain_event_fd() noexcept {
-  const std::uint32_t written = written_count_.load(std::memory_order_acquire);
-  if (written == drained_count_) return;
-  drained_count_ = written;
+  drained_count_ = written_count_.load(std::memory_order_acquire);
   std::uint64_t count = 0;
   [[maybe_unused]] const auto read = ::read(event_fd_, &count, sizeof count);
 }
@@ -145,7 +145,7 @@ Runnable* ExecutorCore::pop() noexcept {
 
 std::size_t ExecutorCore::tick(std::chrono::nanoseconds budget) noexcept {
   const Scope scope(*this);
-  drain_event_fd();
+  begin_tick();
   const bool bounded = budget > std::chrono::nanoseconds::zero();
   const base::TimePoint start = bounded ? now() : base::TimePoint{};
   // Not `start + budget`: a budget may be as large as its type allows.
@@ -168,8 +168,30 @@ std::size_t ExecutorCore::tick(std::chrono::nanoseconds budget) noexcept {
     }
     over = over || used_up();
   }
-  arm();
+  end_tick();
   return run_count;
+}
+
+void ExecutorCore::begin_tick() noexcept {
+  ticking_ = true;
+  bool signalled = written_count_.load(std::memory_order_acquire) != drained_count_;
+  for (std::size_t index = 0; index < source_count_; ++index) {
+    if (sources_[index]->disarm()) signalled = true;
+  }
+  if (signalled) drain_event_fd();
+}
+
+void ExecutorCore::end_tick() noexcept {
+  for (std::size_t index = 0; index < source_count_; ++index) sources_[index]->arm();
+  arm();
+  ticking_ = false;
+}
+
+Result<IoQueue*> ExecutorCore::io() noexcept {
+  if (io_ == nullptr) {
+    FIRN_TRY_ASSIGN(io_, IoQueue::create(*this, seam_.io_method, seam_.io_calls));
+  }
+  return io_.get();
 }
 
 bool ExecutorCore::idle() const noexcept {

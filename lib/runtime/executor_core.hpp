@@ -38,10 +38,18 @@ struct Timer : Runnable {
   static constexpr std::size_t not_scheduled = ~std::size_t{0};
 };
 
-/// What replaces clock and chance in the simulator. Null order: first in, first out.
+struct IoCalls;
+class IoQueue;
+
+/// How an executor does file I/O. `automatic`: io_uring, or helper threads where it is refused.
+enum class IoMethod : std::uint8_t { automatic, uring, threads };
+
+/// What replaces clock, chance and file I/O in tests. Null order: first in, first out.
 struct ExecutorSeam {
   const base::Clock* clock = nullptr;
   base::Random* order = nullptr;
+  IoMethod io_method = IoMethod::automatic;
+  const IoCalls* io_calls = nullptr;  ///< of the helper threads; null: the kernel's
 };
 
 /// A source of completions that an executor polls in each tick (an io_uring, a queue pair).
@@ -52,6 +60,11 @@ class CompletionSource {
   virtual void poll() noexcept = 0;
   /// Whether requests are under way, so that an idle executor must be woken by this source.
   [[nodiscard]] virtual bool busy() const noexcept = 0;
+  /// A tick ends and its thread may sleep: submits what is collected, sees to it that a completion
+  /// makes the executor's descriptor readable, and then enqueues what has finished meanwhile.
+  virtual void arm() noexcept {}
+  /// A tick begins: undoes `arm`. Whether the descriptor may have been made readable.
+  [[nodiscard]] virtual bool disarm() noexcept { return false; }
 };
 
 class FiberPool;
@@ -88,7 +101,12 @@ class ExecutorCore {
   Result<void> attach(CompletionSource& source) noexcept;
   void detach(CompletionSource& source) noexcept;
 
+  // Owner thread: the queue of this executor's file I/O, made by the first call.
+  Result<IoQueue*> io() noexcept;
+
   std::size_t tick(std::chrono::nanoseconds budget) noexcept;
+  // Whether a tick is under way, whose end will look at all sources once more.
+  [[nodiscard]] bool ticking() const noexcept { return ticking_; }
   [[nodiscard]] int fd() const noexcept { return event_fd_; }
   [[nodiscard]] std::optional<base::TimePoint> deadline() const noexcept;
   void wait_for_work() noexcept;
@@ -123,9 +141,11 @@ class ExecutorCore {
   static Runnable* armed() noexcept { return reinterpret_cast<Runnable*>(std::uintptr_t{1}); }
 
   void take_mail() noexcept;
-  void drain_event_fd() noexcept;
   void fire_timers() noexcept;
   Runnable* pop() noexcept;
+  void begin_tick() noexcept;
+  void end_tick() noexcept;
+  void drain_event_fd() noexcept;
   void arm() noexcept;
   void heap_place(std::size_t index, Timer& timer) noexcept;
   void sift_up(std::size_t index) noexcept;
@@ -144,6 +164,8 @@ class ExecutorCore {
   std::vector<Timer*> timers_;  // binary heap by due time
   std::array<CompletionSource*, source_count_max> sources_{};
   std::size_t source_count_ = 0;
+  bool ticking_ = false;
+  std::unique_ptr<IoQueue> io_;
   bool armed_ = true;                // the mark was put into the mailbox and not taken out since
   std::uint32_t taken_count_ = 0;    // marks that senders took
   std::uint32_t drained_count_ = 0;  // writes that were read back

@@ -7,23 +7,25 @@
 //   2. A request and its memory belong to the backend from `submit` until `done` begins.
 //   3. A short transfer is not success: the backend goes on until all is transferred or it fails.
 //   4. Requests are unordered. A sync covers the writes that were done before it was submitted, and
-//   no
-//      others; who needs an order waits for completions.
+//      no others; who needs an order waits for completions.
 //   5. A failed sync is final: the backend says so to every later sync too (`failed`), since the
-//   kernel
-//      forgets which writes were lost.
+//      kernel forgets which writes were lost.
 #pragma once
 
 #include <sys/uio.h>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
 
 #include <firn/result.hpp>
 
-#include "runtime/executor_core.hpp"
+#include "runtime/io_queue.hpp"
 
 namespace firn::segment {
+
+/// Offsets of system calls are signed, and sums of an offset and a length stay far from overflow.
+inline constexpr std::uint64_t segment_size_bytes_max = std::uint64_t{1} << 60;
 
 /// Whose I/O goes first when a device is busy; a backend may ignore it.
 enum class IoClass : std::uint8_t { log, read, flush_read, write_back, checkpoint, cleaning };
@@ -46,15 +48,15 @@ struct Request {
   std::uint64_t offset = 0;  ///< bytes; a multiple of the block size, like every vector
   std::uint64_t size = 0;    ///< of discard and grow
   std::array<iovec, vector_count_max> vectors{};
-  void (*done)(Request&) noexcept =
-      nullptr;              ///< the last touch by the backend; may free the request
+  /// The last touch by the backend; may free the request.
+  void (*done)(Request&) noexcept = nullptr;
   void* context = nullptr;  ///< the caller's own
 
   /// Outcome: success, or `io_error` with errno and segment, `no_space`, `failed`.
   Result<void> outcome;
 
   // The backend's own while it has the request.
-  struct Link : runtime::Runnable {
+  struct Link : runtime::IoRequest {  // a mere runnable where no file is behind it
     Request* request = nullptr;
   };
   Link link;
@@ -102,5 +104,26 @@ class Backend {
  protected:
   Backend() = default;
 };
+
+/// Whether `request` may go to `backend` at all: kind and vectors, block alignment, bounds.
+/// `invalid_argument` otherwise. For backends.
+[[nodiscard]] Result<void> check_request(const Request& request,
+                                         const SegmentCapabilities& capabilities,
+                                         std::uint64_t size_bytes, std::uint32_t id) noexcept;
+
+/// Ends `request` with `outcome` from the next round of the executor's tick. For backends.
+void finish_later(runtime::ExecutorCore& executor, Request& request,
+                  const Result<void>& outcome) noexcept;
+
+/// The error of a system call on segment `id`: `no_space` where the device or a quota is full, else
+/// `io_error`.
+[[nodiscard]] Failure fail_io(int system_error, const char* detail, std::uint32_t id) noexcept;
+
+/// A place in segment `id`.
+[[nodiscard]] inline Place place_in(std::uint32_t id) noexcept {
+  Place place;
+  place.segment = id;
+  return place;
+}
 
 }  // namespace firn::segment

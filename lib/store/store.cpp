@@ -18,8 +18,8 @@ constexpr unsigned write_attempts_max = 3;
 template <class Access>
 void end_later(runtime::ExecutorCore& executor, Access& access) noexcept {
   access.request.context = &access;
-  access.request.link.home = &executor;
   access.request.link.request = &access.request;
+  access.request.link.home = &executor;
   access.request.link.run = [](detail::Runnable& runnable) noexcept {
     auto& link = static_cast<segment::Request::Link&>(runnable);
     auto& ended = *static_cast<Access*>(link.request->context);

@@ -1,6 +1,7 @@
 // Domains: opening, capabilities, closing, and handles of one used with another.
 #include "support/light.hpp"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "support/dies.hpp"
@@ -16,6 +17,24 @@ namespace {
 firn::Result<Domain> open_with(firn::DomainOptions options, std::string_view path = "") {
   return Domain::open(path, options).wait();
 }
+
+// What a child that runs `action` says on stderr before it aborts; empty if it does not abort.
+template <class Action>
+std::string last_words(Action action) {
+  int pipe[2];
+  REQUIRE(::pipe2(pipe, O_NONBLOCK | O_CLOEXEC) == 0);
+  const bool aborted = dies([&] {
+    ::dup2(pipe[1], STDERR_FILENO);
+    action();
+  });
+  std::string text(4096, '\0');
+  const ssize_t size = aborted ? ::read(pipe[0], text.data(), text.size()) : 0;
+  text.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
+  ::close(pipe[0]);
+  ::close(pipe[1]);
+  return text;
+}
+bool begins(const std::string& text, const std::string& with) { return text.starts_with(with); }
 
 }  // namespace
 
@@ -229,29 +248,52 @@ TEST_CASE("domain: an operation cancelled before it is posted changes nothing", 
   REQUIRE(words.insert(1, "one").wait());
 }
 
-TEST_CASE("domain: calls on an empty handle are a programmer's error", "[domain]") {
+TEST_CASE("domain: calls on an empty handle die with the text of an assertion", "[domain]") {
   Domain domain = open_light();
   auto words = create<WordType>(domain, "words");
-  CHECK(dies([] { static_cast<void>(Domain().close().wait()); }));
-  CHECK(dies([] { static_cast<void>(firn::Table<WordType>().lookup(1).wait()); }));
-  CHECK(dies([] { static_cast<void>(firn::Table<WordType>().cursor().status()); }));
-  CHECK(dies([] { static_cast<void>(firn::Table<WordType>().id()); }));
-  CHECK(dies([&] {
-    auto moved = std::move(words);
-    static_cast<void>(words.insert(1, "one").wait());  // NOLINT: that is the point
-  }));
-  CHECK(dies([&] {
-    Domain moved = std::move(domain);
-    static_cast<void>(domain.begin().wait());  // NOLINT: that is the point
-  }));
-  CHECK(dies([&] { static_cast<void>(domain.destroy_table(firn::Table<WordType>()).wait()); }));
-  CHECK(dies([&] {
-    firn::Transaction empty;
-    static_cast<void>(words.insert(empty, 1, "one").wait());
-  }));
-  CHECK(dies([&] {
-    auto cursor = words.cursor();
-    static_cast<void>(cursor.key());
-  }));
-  CHECK(dies([&] { static_cast<void>(words.lookup(1).result()); }));
+  const std::string handle = "firn: assertion failed: core_";
+  CHECK(begins(last_words([] { static_cast<void>(Domain().close().wait()); }), handle));
+  CHECK(begins(last_words([] { static_cast<void>(firn::Table<WordType>().lookup(1).wait()); }),
+               handle));
+  CHECK(begins(last_words([] { static_cast<void>(firn::Table<WordType>().cursor().status()); }),
+               handle));
+  CHECK(begins(last_words([] { static_cast<void>(firn::Table<WordType>().id()); }), handle));
+  CHECK(begins(
+      last_words([&] { static_cast<void>(domain.destroy_table(firn::Table<WordType>()).wait()); }),
+      handle));
+  CHECK(begins(last_words([&] {
+                 firn::Transaction empty;
+                 static_cast<void>(words.insert(empty, 1, "one").wait());
+               }),
+               handle));
+}
+
+TEST_CASE("domain: calls on a handle that was moved from die with the text of an assertion",
+          "[domain]") {
+  Domain domain = open_light();
+  auto words = create<WordType>(domain, "words");
+  const std::string handle = "firn: assertion failed: core_";
+  CHECK(begins(last_words([&] {
+                 auto moved = std::move(words);
+                 static_cast<void>(words.insert(1, "one").wait());  // NOLINT: that is the point
+               }),
+               handle));
+  CHECK(begins(last_words([&] {
+                 Domain moved = std::move(domain);
+                 static_cast<void>(domain.begin().wait());  // NOLINT: that is the point
+               }),
+               handle));
+}
+
+TEST_CASE("domain: asking for what is not there yet dies with the text of an assertion",
+          "[domain]") {
+  Domain domain = open_light();
+  auto words = create<WordType>(domain, "words");
+  CHECK(begins(last_words([&] {
+                 auto cursor = words.cursor();
+                 static_cast<void>(cursor.key());
+               }),
+               "firn: assertion failed: at_pair()"));
+  CHECK(begins(last_words([&] { static_cast<void>(words.lookup(1).result()); }),
+               "firn: assertion failed: done()"));
 }

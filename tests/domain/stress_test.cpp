@@ -35,7 +35,7 @@ TEST_CASE("lookup: many threads on one table find whole records and their own wr
     auto table = words;
     auto& model = models[static_cast<std::size_t>(thread)];
     std::mt19937_64 random(static_cast<std::uint64_t>(thread));
-    for (int step = 0; step < 8000; ++step) {
+    for (int step = 0; step < 20'000; ++step) {
       const std::uint64_t any_key = random() % key_count;
       const std::uint64_t key =
           any_key / thread_count * thread_count + static_cast<std::uint64_t>(thread);

@@ -1,0 +1,45 @@
+// Segment I/O for fibers: the call returns when the I/O has ended, and the executor runs others
+// meanwhile. On a fiber of `executor` only.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include <firn/assertion.hpp>
+
+#include "runtime/fiber.hpp"
+#include "segment/backend.hpp"
+
+namespace firn::segment {
+
+/// Submits all of `requests`, which may be ended in any order, and returns when the last has ended:
+/// the first error in the order of the span, if any. Each outcome is in its request. Uses their
+/// `done` and `context`.
+inline Result<void> await_all(Backend& backend, runtime::ExecutorCore& executor,
+                              std::span<Request> requests) noexcept {
+  struct Waiter {
+    runtime::Fiber* fiber;
+    std::size_t left;
+  };
+  if (requests.empty()) return {};
+  Waiter waiter{runtime::current_fiber(), requests.size()};
+  FIRN_ASSERT(waiter.fiber != nullptr && waiter.fiber->home == &executor);
+  for (Request& request : requests) {
+    request.context = &waiter;
+    request.done = [](Request& finished) noexcept {
+      auto& its_waiter = *static_cast<Waiter*>(finished.context);
+      if (--its_waiter.left == 0) runtime::ExecutorCore::wake(*its_waiter.fiber);
+    };
+    backend.submit(executor, request);
+  }
+  runtime::FiberContext::suspend();
+  for (const Request& request : requests) FIRN_TRY(request.outcome);
+  return {};
+}
+
+inline Result<void> await(Backend& backend, runtime::ExecutorCore& executor,
+                          Request& request) noexcept {
+  return await_all(backend, executor, {&request, 1});
+}
+
+}  // namespace firn::segment
