@@ -44,7 +44,7 @@ struct Explorer {
   }
 };
 
-// --- the latch and the lot ------------------------------------------------------------------------
+// --- the latch and the lot -----------------------------------------------------------------------
 
 enum class Flaw : std::uint8_t {
   none,
@@ -89,16 +89,16 @@ struct LatchModel {
     self.line = then;
     return true;
   }
-  void remove(int index) {
-    for (int at = index; at + 1 < thread_count; ++at) list[at] = list[at + 1];
-    list[thread_count - 1] = -1;
+  void remove(std::size_t index) {
+    for (std::size_t at = index; at + 1 < list.size(); ++at) list[at] = list[at + 1];
+    list.back() = -1;
   }
   // Owner of the cancelled one: withdraw() under the bucket's mutex is one step, since it holds it
   // throughout and touches nothing else.
   bool cancel(int thread) {
     Thread& self = threads[static_cast<std::size_t>(thread)];
     if (cancels != thread || self.line != parked || mutex != -1) return false;
-    for (int index = 0; index < thread_count; ++index) {
+    for (std::size_t index = 0; index < list.size(); ++index) {
       if (list[index] != thread) continue;
       if (flaw != Flaw::cancel_keeps_list) remove(index);
       self.line = over;
@@ -252,7 +252,7 @@ std::string find_in_latch(Flaw flaw) {
   return "nothing";
 }
 
-// --- the mailbox ----------------------------------------------------------------------------------
+// --- the mailbox ---------------------------------------------------------------------------------
 
 enum class MailFlaw : std::uint8_t {
   none,

@@ -76,7 +76,7 @@ TEST_CASE("executor: its descriptor falls silent although senders write late", "
 
 TEST_CASE("executor: may be destroyed while the thread that woke the last operation leaves",
           "[executors]") {
-  constexpr int round_count = 3000;
+  constexpr int round_count = 1000;
   std::atomic<Work*> handed{nullptr};
   std::atomic<bool> over{false};
   std::thread sender([&] {
@@ -290,9 +290,9 @@ namespace {
 enum class Way : std::uint8_t { wait, poll, callback, coroutine, fiber };
 constexpr int script_count = 200;
 
-// Of line 1 the key of line 0, which is there by then.
+// Five lines share a key; every second time it is another one that is erased, and missing.
 std::string key_of(int line) {
-  return "key " + std::to_string((line % 5 == 1 ? line - 1 : line) * 7 % 17);
+  return line % 10 == 9 ? "nowhere" : "key " + std::to_string(line / 5 * 7 % 17);
 }
 
 void note(std::string& transcript, const Result<std::optional<std::string>>& found) {
@@ -357,7 +357,8 @@ std::string transcript_of(Way way, Table<BytesType>& table) {
   Executor executor = *std::move(made);
   switch (way) {
     case Way::wait:
-      play(table, transcript, [](auto operation, std::string& out) { note(out, operation.wait()); });
+      play(table, transcript,
+           [](auto operation, std::string& out) { note(out, operation.wait()); });
       break;
     case Way::poll:
       play(table, transcript, [&](auto operation, std::string& out) {
@@ -408,8 +409,7 @@ TEST_CASE("executor: one script gives one transcript in all five ways to run it"
           "[executors]") {
   std::string expected;
   for (const Way way : all_ways) {
-    // Five threads play at once, each on a table of its own and then all looking at one that is
-    // written to, so that operations really wait.
+    // Another thread writes to the same table, so that operations really wait.
     BytesTable bytes;
     std::atomic<bool> over{false};
     std::thread disturber([&] {

@@ -301,7 +301,7 @@ TEST_CASE("operation: a cancelled update has changed nothing", "[operation]") {
 
 TEST_CASE("operation: a cancellation may race with the wake-up from another thread",
           "[operation]") {
-  constexpr int round_count = 20'000;
+  constexpr int round_count = 3000;
   Executor executor = make_executor();
   Latch latch;
   std::atomic<int> turn{0};  // odd: the other thread releases
