@@ -41,8 +41,8 @@ struct World {
       : executor(must(firn::Executor::create())),
         domain(must(firn::Domain::open("", {.type = firn::DomainType::light}).wait())),
         table(must(domain
-                       .create_table<firn::BytesType>(
-                           "table", {.persistence = firn::Persistence::volatile_})
+                       .create_table<firn::BytesType>("table",
+                                                      {.persistence = firn::Persistence::volatile_})
                        .wait())) {
     for (std::size_t index = 0; index < pair_count; ++index) {
       auto& key = keys[index];
@@ -78,9 +78,8 @@ void run_bare(World& world, GoOn&& go_on) {
 }
 
 auto read(World& world, std::size_t index) noexcept {
-  return world.table.read(world.key_at(index), [&world](Bytes record) noexcept {
-    world.byte_count += record.size();
-  });
+  return world.table.read(world.key_at(index),
+                          [&world](Bytes record) noexcept { world.byte_count += record.size(); });
 }
 
 template <class GoOn>

@@ -204,8 +204,8 @@ class Operation : public OperationBase {
   auto operator co_await() noexcept { return Awaiter{*this, false}; }
 
   /// Starts the operation and has `notify(context)` called when it is done. For adaptors: returns
-  /// whether it finished at once, in which case `notify` is not called. Only a `ready` one: a second
-  /// posting is the adaptor's to refuse.
+  /// whether it finished at once, in which case `notify` is not called. Only a `ready` one: a
+  /// second posting is the adaptor's to refuse.
   bool start_with(runtime::ExecutorCore* executor, void (*notify)(void*) noexcept,
                   void* context) noexcept;
 

@@ -82,8 +82,8 @@ bool Pool::Cleaner::clean_ahead() noexcept {
   const std::uint32_t in_use = pool_.frames_.end() - 1;
   if (in_use == 0) return false;
   const std::uint64_t hand = pool_.hand_.load(std::memory_order_relaxed);
-  const std::uint64_t ahead =
-      std::clamp<std::uint64_t>(in_use / ahead_part, std::min<std::uint64_t>(in_use, 64), ahead_max);
+  const std::uint64_t ahead = std::clamp<std::uint64_t>(
+      in_use / ahead_part, std::min<std::uint64_t>(in_use, 64), ahead_max);
   if (clean_hand_ < hand || clean_hand_ >= hand + ahead) clean_hand_ = hand;
   bool begun = false;
   const std::uint64_t end = std::min(hand + ahead, clean_hand_ + visits_per_round);

@@ -54,7 +54,7 @@ class Waiter {
   runtime::Runnable& runnable_;
   OperationBase* operation_ = nullptr;  // null: a fiber
 
-  PageSlot kept_;                  // holds a keep count
+  PageSlot kept_;                 // holds a keep count
   FaultRecord* fault_ = nullptr;  // the read it waited for
   std::uint64_t ticket_ = 0;      // granted, not yet used for a keep count
   std::uint64_t memory_ = 0;      // granted

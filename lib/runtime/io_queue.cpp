@@ -75,13 +75,14 @@ Result<std::unique_ptr<IoQueue>> IoQueue::create(ExecutorCore& executor, IoMetho
   }
   if (queue->ring_ == nullptr) FIRN_TRY(queue->open_threads());
   FIRN_TRY(executor.attach(*queue));
+  queue->attached_ = true;
   return queue;
 }
 
 IoQueue::~IoQueue() {
   FIRN_ASSERT(under_way_count_ == 0);  // requests end before their executor
   while (held_count_.load(std::memory_order_acquire) != 0) sched_yield();
-  executor_.detach(*this);
+  if (attached_) executor_.detach(*this);
 }
 
 Result<void> IoQueue::open_ring() noexcept {

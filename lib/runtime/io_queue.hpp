@@ -118,8 +118,9 @@ class IoQueue final : public CompletionSource {
   struct Kick : Runnable {
     IoQueue* queue = nullptr;
   };
-  Kick kick_;               // keeps the executor from sleeping while requests wait
-  bool kicked_ = false;     // it is in the executor's queue
+  Kick kick_;            // keeps the executor from sleeping while requests wait
+  bool kicked_ = false;  // it is in the executor's queue
+  bool attached_ = false;
   bool signalled_ = false;  // the ring may have written the event descriptor
 
   Runnable* first_waiting_ = nullptr;

@@ -94,8 +94,8 @@ int share_table() {
   using firn::BytesType;
   auto domain = firn::Domain::open("", {.type = firn::DomainType::light}).wait();
   if (!domain.has_value()) return 1;
-  auto table = domain->create_table<BytesType>("t", {.persistence = firn::Persistence::volatile_})
-                   .wait();
+  auto table =
+      domain->create_table<BytesType>("t", {.persistence = firn::Persistence::volatile_}).wait();
   if (!table.has_value()) return 1;
   std::atomic<int> failure_count{0};
   const auto run_fibers = [&](char letter) {

@@ -155,14 +155,13 @@ void expect_no_data_file_mapped() {
 }
 
 firn::Result<void> test() {
-  FIRN_TRY_ASSIGN(auto domain,
-                  firn::Domain::open("", {.type = firn::DomainType::light}).wait());
-  FIRN_TRY_ASSIGN(auto notes,
-                  domain.create_table<NoteType>(
-                            "notes", {.persistence = firn::Persistence::volatile_}).wait());
-  FIRN_TRY_ASSIGN(auto pairs,
-                  domain.create_table<PairType>(
-                            "pairs", {.persistence = firn::Persistence::volatile_}).wait());
+  FIRN_TRY_ASSIGN(auto domain, firn::Domain::open("", {.type = firn::DomainType::light}).wait());
+  FIRN_TRY_ASSIGN(
+      auto notes,
+      domain.create_table<NoteType>("notes", {.persistence = firn::Persistence::volatile_}).wait());
+  FIRN_TRY_ASSIGN(
+      auto pairs,
+      domain.create_table<PairType>("pairs", {.persistence = firn::Persistence::volatile_}).wait());
   World world{.domain = std::move(domain), .pairs = std::move(pairs), .notes = std::move(notes)};
   std::vector<firn::Executor> executors;
   std::vector<int> fds;

@@ -28,7 +28,9 @@ std::unique_ptr<ExecutorCore> make_core(runtime::ExecutorSeam seam = {}) {
 
 // A runnable that does what the test says.
 struct Work : runtime::Runnable {
-  explicit Work(ExecutorCore& core, std::function<void()> what = [] {}) : deed(std::move(what)) {
+  explicit Work(
+      ExecutorCore& core, std::function<void()> what = [] {})
+      : deed(std::move(what)) {
     home = &core;
     run = [](Runnable& self) noexcept { static_cast<Work&>(self).deed(); };
   }
@@ -211,8 +213,8 @@ TEST_CASE("executor: timers fire in order when they fall due and not before", "[
   }
   CHECK(core->deadline() == start + 1min);
   CHECK(core->tick(0ns) == 0);
-  core->unschedule(alarms[3]);                                           // 2 never rings
-  REQUIRE(core->schedule(alarms[0], start + 150s).has_value());          // 5 rings before 3
+  core->unschedule(alarms[3]);                                   // 2 never rings
+  REQUIRE(core->schedule(alarms[0], start + 150s).has_value());  // 5 rings before 3
   clock.advance(3min);
   CHECK(core->tick(0ns) == 3);
   CHECK(rang == std::vector<int>{1, 5, 3});
@@ -387,9 +389,8 @@ std::string transcript_of(Way way, Table<BytesType>& table) {
     case Way::fiber: {
       bool ended = false;
       const auto work = [&]() noexcept {
-        play(table, transcript, [](auto operation, std::string& out) {
-          note(out, fiber::await(operation));
-        });
+        play(table, transcript,
+             [](auto operation, std::string& out) { note(out, fiber::await(operation)); });
         ended = true;
       };
       if (!fiber::spawn(executor, work).has_value()) std::abort();
@@ -405,8 +406,7 @@ constexpr Way all_ways[] = {Way::wait, Way::poll, Way::callback, Way::coroutine,
 
 }  // namespace
 
-TEST_CASE("executor: one script gives one transcript in all five ways to run it",
-          "[executors]") {
+TEST_CASE("executor: one script gives one transcript in all five ways to run it", "[executors]") {
   std::string expected;
   for (const Way way : all_ways) {
     // Another thread writes to the same table, so that operations really wait.

@@ -127,7 +127,10 @@ TEST_CASE("io queue: says once that io_uring is refused", "[uring]") {
   base::set_log_sink(former);
   REQUIRE(lines.size() == 1);
   REQUIRE(lines[0].find("io_uring is refused here") == 0);
-  REQUIRE(lines[0].find(std::strerror(EPERM)) != std::string::npos);
+  // Containers refuse it in two ways.
+  const bool says_why = lines[0].find(std::strerror(EPERM)) != std::string::npos ||
+                        lines[0].find(std::strerror(ENOSYS)) != std::string::npos;
+  REQUIRE(says_why);
 }
 
 TEST_CASE("io queue: each operation does what it says", "[uring]") {

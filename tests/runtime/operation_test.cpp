@@ -149,10 +149,9 @@ struct Chain {
     const char here = 0;
     if (lowest == nullptr || &here < lowest) lowest = &here;
     if (highest == nullptr || &here > highest) highest = &here;
-    const auto posted =
-        operations[done_count]->post(executor, [this](Result<int>&) noexcept {
-          if (++done_count < operations.size()) post_next();
-        });
+    const auto posted = operations[done_count]->post(executor, [this](Result<int>&) noexcept {
+      if (++done_count < operations.size()) post_next();
+    });
     if (!posted.has_value()) std::abort();
   }
 };
