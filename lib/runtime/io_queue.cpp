@@ -109,6 +109,7 @@ void IoQueue::stay_on_thread() noexcept {
   if (ring_ == nullptr || thread_ == thread_number()) return;
   FIRN_ASSERT(in_flight_count_ == 0);  // an executor with I/O under way stays on its thread
   ring_.reset();
+  armed_ = false;
   if (!open_ring().has_value()) {
     const Result<void> opened = open_threads();
     FIRN_ASSERT(opened.has_value());
@@ -145,7 +146,8 @@ void IoQueue::keep_awake() noexcept {
 }
 
 void IoQueue::pump() noexcept {
-  if (under_way_count_ == 0) return;
+  // The request that watches the descriptor may end at any time.
+  if (under_way_count_ == 0 && (ring_ == nullptr || !ring_->has_completions())) return;
   stay_on_thread();
   Runnable* for_threads = nullptr;
   Runnable* last_for_threads = nullptr;
@@ -195,6 +197,7 @@ void IoQueue::harvest() noexcept {
       completed(*completions[index].request, completions[index].result);
     }
   } while (count == completions.size());
+  if (ring_->take_wake()) signalled_ = true;
 }
 
 void IoQueue::completed(IoRequest& request, int result) noexcept {
@@ -231,6 +234,7 @@ void IoQueue::arm() noexcept {
   pump();
   if (ring_ == nullptr || under_way_count_ == 0) return;
   ring_->arm();
+  armed_ = true;
   if (!ring_->has_completions()) return;
   signalled_ = true;
   static_cast<void>(ring_->enter());
@@ -239,11 +243,24 @@ void IoQueue::arm() noexcept {
 }
 
 bool IoQueue::disarm() noexcept {
-  if (ring_ == nullptr) return false;
-  ring_->disarm();
-  const bool signalled = signalled_ || ring_->has_completions();
+  const bool signalled = signalled_ || (armed_ && ring_->has_completions());
   signalled_ = false;
+  if (armed_) ring_->disarm();
+  armed_ = false;
   return signalled;
+}
+
+bool IoQueue::sleep(std::optional<std::chrono::nanoseconds> timeout) noexcept {
+  if (!armed_ || thread_ != thread_number()) return false;
+  if (ring_->has_completions()) return true;
+  // From here on the ring wakes us itself. What it writes until this takes effect is noticed by the
+  // request that watches the descriptor, and taken back after that.
+  ring_->disarm();
+  armed_ = false;
+  if (ring_->wait(executor_.fd(), timeout)) return true;
+  ring_->arm();
+  armed_ = true;
+  return ring_->has_completions();
 }
 
 }  // namespace firn::runtime
