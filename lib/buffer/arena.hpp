@@ -13,8 +13,8 @@
 
 #include <firn/result.hpp>
 
-#include "buffer/page_slot.hpp"
 #include "buffer/mapped.hpp"
+#include "buffer/page_slot.hpp"
 
 namespace firn::buffer {
 

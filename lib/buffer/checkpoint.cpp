@@ -71,9 +71,8 @@ Result<void> Pool::write_until(runtime::ExecutorCore& executor, std::uint64_t nu
       write_queue_.with_lock([&]() noexcept { error = write_error_; });
       return fail(error);
     }
-    const bool ended = write_queue_.try_or_park(waiter, [&]() noexcept {
-      return writes_under_way_ == 0 || writes_ended_ != ended_before;
-    });
+    const bool ended = write_queue_.try_or_park(
+        waiter, [&]() noexcept { return writes_under_way_ == 0 || writes_ended_ != ended_before; });
     if (!ended) {
       runtime::FiberContext::suspend();
     } else {

@@ -34,8 +34,7 @@ class DescriptorTable {
   /// Before the first write to a descriptor; returns the bytes that it makes resident.
   [[nodiscard]] std::uint64_t touch(PageSlot page) noexcept {
     const std::uint64_t place = page.slot() / descriptors_per_page;
-    auto* words =
-        reinterpret_cast<std::atomic<std::uint64_t>*>(touched_[page.size_class()].data());
+    auto* words = reinterpret_cast<std::atomic<std::uint64_t>*>(touched_[page.size_class()].data());
     std::atomic<std::uint64_t>& word = words[place / 64];
     const std::uint64_t bit = std::uint64_t{1} << (place % 64);
     if ((word.load(std::memory_order_relaxed) & bit) != 0) return 0;

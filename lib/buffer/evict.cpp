@@ -26,10 +26,11 @@ std::uint64_t Pool::evict(std::uint64_t bytes, std::uint32_t visits_max) noexcep
   while (visits < visits_max && (evicted < bytes || evicted == 0)) {
     // 1 and 2
     std::size_t count = 0;
-    while (count < batch_size && visits < visits_max && evicted + count * smallest_page_bytes < bytes) {
+    while (count < batch_size && visits < visits_max &&
+           evicted + count * smallest_page_bytes < bytes) {
       ++visits;
-      const auto index = static_cast<std::uint32_t>(
-          1 + hand_.fetch_add(1, std::memory_order_relaxed) % in_use);
+      const auto index =
+          static_cast<std::uint32_t>(1 + hand_.fetch_add(1, std::memory_order_relaxed) % in_use);
       const PageSlot page =
           PageSlot::from_bits(frames_[index].page.load(std::memory_order_acquire));
       if (!page.valid()) continue;

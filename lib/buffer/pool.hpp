@@ -70,7 +70,8 @@ struct PoolOptions {
   /// How far `set_budget` may raise it; 0: as far as this machine's memory.
   std::uint64_t memory_budget_max = 0;
   /// For images under way to the device, and for images owed to a checkpoint; 0: a 32nd and a 64th
-  /// of the budget, at least 64 KiB. The largest page that can be created is what fits in the first.
+  /// of the budget, at least 64 KiB. The largest page that can be created is what fits in the
+  /// first.
   std::uint64_t write_buffer_bytes = 0;
   std::uint64_t copy_buffer_bytes = 0;
   std::uint32_t reads_max = 256;  ///< page reads under way
@@ -119,7 +120,8 @@ class Pool {
   [[nodiscard]] std::byte* resolve(PageSlot page) const noexcept { return memory_->resolve(page); }
   /// The page was used: gives it another chance. A load where it is hot already.
   void touch(Descriptor& page) noexcept {
-    if (page.heat.load(std::memory_order_relaxed) == 0) [[unlikely]] warm_up(page);
+    if (page.heat.load(std::memory_order_relaxed) == 0) [[unlikely]]
+      warm_up(page);
   }
 
   // Access (fault.cpp). `again`, from the first two: resident now; look at it again.
@@ -281,7 +283,7 @@ class Pool {
   WriteRecord* writes_free_ = nullptr;
   std::uint64_t writes_under_way_ = 0;
   std::uint64_t writes_ended_ = 0;
-  Error write_error_;                  // of the last write that failed
+  Error write_error_;                    // of the last write that failed
   std::uint64_t writes_failed_row_ = 0;  // since the last one that did not
 
   base::SpinLock copy_lock_;
@@ -291,7 +293,7 @@ class Pool {
   std::atomic<bool> work_pending_{false};
   std::unique_ptr<Cleaner> cleaner_;
   std::atomic<bool> checkpoint_running_{false};
-  std::uint64_t unfinished_number_ = 0;  // the checkpointer's: not yet published, or 0
+  std::uint64_t unfinished_number_ = 0;          // the checkpointer's: not yet published, or 0
   std::atomic<std::uint64_t> former_number_{0};  // planted bug only
 
   mutable Counters counters_;

@@ -19,7 +19,7 @@ struct FaultRecord {
   std::atomic<std::uint64_t> page{0};  // PageId::bits; changes only while nobody holds the record
   std::atomic<bool> failed{false};     // set before the waiters are woken
   Error error;
-  std::byte* bounce = nullptr;               // where the page's own memory may not be written to
+  std::byte* bounce = nullptr;                 // where the page's own memory may not be written to
   std::atomic<std::uint32_t> holder_count{0};  // the read itself and who waits for it
   FaultRecord* next_free = nullptr;
 

@@ -24,8 +24,8 @@ struct FaultRecord;
 
 /// One per operation or fiber, inside it. What it was granted for one page it holds while it comes
 /// to that page again, past others that it latches, until it waits for something else. The rest is
-/// given back by `done`, which the destructor calls: an operation that was cancelled while it waited
-/// never runs again.
+/// given back by `done`, which the destructor calls: an operation that was cancelled while it
+/// waited never runs again.
 class Waiter {
  public:
   Waiter(Pool& pool, OperationBase& operation) noexcept
@@ -56,7 +56,7 @@ class Waiter {
   runtime::Runnable& runnable_;
   OperationBase* operation_ = nullptr;  // null: a fiber
 
-  PageSlot kept_;                  // holds a keep count
+  PageSlot kept_;                 // holds a keep count
   FaultRecord* fault_ = nullptr;  // the read it waited for
   std::uint64_t ticket_ = 0;      // granted, not yet used for a keep count
   std::uint64_t memory_ = 0;      // granted

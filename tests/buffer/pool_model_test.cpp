@@ -20,7 +20,7 @@ struct RunOptions {
   std::uint64_t frames = 16;  // of 4 KiB
   unsigned class_count = 1;
   bool read_faults = false;
-  bool background = true;
+  bool resizes = false;
 };
 
 Executors* yielding = nullptr;
@@ -41,7 +41,7 @@ class Run {
 
   void operator()() {
     model_.entries.resize(options_.entries);
-    if (options_.background) world_.start_background(0);
+    world_.start_background(0);
     populate();
     world_.shrink_to(options_.frames * 4096);
     if (options_.read_faults) {
@@ -76,12 +76,13 @@ class Run {
 
   static void print(const buffer::PoolStatistics& figures) {
     std::printf(
-        "pool: %llu of %llu bytes, %llu in frames, %llu faults (%llu failed), %llu evictions, %llu writes, %llu owed, %llu page waits, "
+        "pool: %llu of %llu bytes, %llu in frames, %llu faults (%llu failed), %llu evictions, %llu "
+        "writes (%llu failed), %llu owed, %llu page waits, "
         "%llu memory waits, %llu checkpoints\n",
         ull(figures.used_bytes), ull(figures.budget_bytes), ull(figures.frame_bytes),
         ull(figures.faults), ull(figures.failed_faults), ull(figures.evictions),
-        ull(figures.write_backs), ull(figures.owed_copies), ull(figures.page_waits),
-        ull(figures.memory_waits), ull(figures.checkpoints));
+        ull(figures.write_backs), ull(figures.failed_write_backs), ull(figures.owed_copies),
+        ull(figures.page_waits), ull(figures.memory_waits), ull(figures.checkpoints));
   }
   static unsigned long long ull(std::uint64_t value) { return value; }
   [[nodiscard]] buffer::PoolStatistics figures() const { return world_.pool->statistics(); }
@@ -111,13 +112,16 @@ class Run {
         if (operation != nullptr && operation->done()) operation.reset();
         if (operation != nullptr || begun >= operations) continue;
         ++begun;
+        if (options_.resizes && begun % 100 == 0) {
+          world_.shrink_to((8 + random.below(options_.frames)) * 4096);
+        }
         const std::size_t first = random.below(options_.entries);
         const std::size_t second = random.below(options_.entries);
         operation = std::make_unique<PageOperation>(
             *world_.pool, model_, deed(random), first, second,
             static_cast<unsigned>(random.below(options_.class_count)));
-        const auto posted = operation->post(
-            world_.executors.executor(random.below(world_.executors.count())));
+        const auto posted =
+            operation->post(world_.executors.executor(random.below(world_.executors.count())));
         REQUIRE(posted.has_value());
       }
       if (model_.wrong != nullptr) FAIL(model_.wrong << ", seed " << options_.seed);
@@ -232,7 +236,7 @@ std::uint64_t first_seed() {
 
 }  // namespace
 
-TEST_CASE("pool: random operations over few frames agree with a model, and so do checkpoints",
+TEST_CASE("pool: random operations over few frames agree with a model - checkpoints too",
           "[pool]") {
   for (std::uint64_t seed = first_seed(); seed < first_seed() + 12; ++seed) {
     RunOptions options;
@@ -250,7 +254,7 @@ TEST_CASE("page-classes: pages of several sizes share one budget and agree with 
     RunOptions options;
     options.seed = seed;
     options.class_count = 4;
-    options.frames = 40 + seed * 7;
+    options.frames = 40 + seed % 12 * 7;
     options.entries = 60;
     Run run(options);
     run();
@@ -265,5 +269,17 @@ TEST_CASE("pool: reads that fail leave the page evicted and the others usable", 
     Run run(options);
     run();
     CHECK(run.model().errors > 0);
+  }
+}
+
+TEST_CASE("pool-resize: the budget moves up and down while operations run", "[pool-resize]") {
+  for (std::uint64_t seed = first_seed(); seed < first_seed() + 6; ++seed) {
+    RunOptions options;
+    options.seed = seed;
+    options.frames = 56;
+    options.entries = 120;
+    options.resizes = true;
+    Run run(options);
+    run();
   }
 }

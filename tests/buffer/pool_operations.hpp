@@ -117,10 +117,10 @@ class PageOperation final : public Operation<int> {
       pool_.touch(descriptor);
       const std::size_t bytes = buffer::page_bytes(page.size_class());
       auto copy = store::AlignedBlock::make(bytes);
-      const bool there =
-          buffer::copy_optimistic(copy->data(), pool_.resolve(page), bytes / 2) && yield() &&
-          buffer::copy_optimistic(copy->data() + bytes / 2, pool_.resolve(page) + bytes / 2,
-                                  bytes / 2);
+      const bool there = buffer::copy_optimistic(copy->data(), pool_.resolve(page), bytes / 2) &&
+                         yield() &&
+                         buffer::copy_optimistic(copy->data() + bytes / 2,
+                                                 pool_.resolve(page) + bytes / 2, bytes / 2);
       if (!there || !descriptor.state.validate(*seen)) {
         ++model_.restarts;
         continue;
@@ -267,8 +267,8 @@ class PageOperation final : public Operation<int> {
     const bool wanted = !entry.exists;
     std::uint64_t number = 0;
     const std::span<const PageSlot> one(&page, 1);
-    const bool begun = pool_.begin_change(wanted ? one : one.first(0),
-                                          wanted ? one.first(0) : one, number);
+    const bool begun =
+        pool_.begin_change(wanted ? one : one.first(0), wanted ? one.first(0) : one, number);
     model_.check(begun, "a new page owes nothing");
     if (wanted) {
       entry = {.page = page, .generation = ++model_.last_generation, .exists = true};
