@@ -19,6 +19,17 @@ function(firn_add_label label target)
   set_property(GLOBAL APPEND PROPERTY FIRN_TAGS_OF_${target} ${ARG_TAG})
 endfunction()
 
+# firn_add_label_without_io_uring(LABEL TARGET TAG...): the test cases of TARGET that carry one of the
+# tags once more, where the kernel refuses io_uring, as the ctest LABEL-refused of the same label.
+function(firn_add_label_without_io_uring label target)
+  list(TRANSFORM ARGN REPLACE "(.+)" "[\\1]")
+  list(JOIN ARGN "," tags)
+  add_test(NAME ${label}-refused
+    COMMAND $<TARGET_FILE:without_io_uring> $<TARGET_FILE:${target}> ${tags})
+  set_tests_properties(${label}-refused PROPERTIES
+    LABELS ${label} TIMEOUT 240 SKIP_RETURN_CODE 77)
+endfunction()
+
 # firn_add_test_program(NAME SOURCES file... [LABELS label...] [LIBRARIES lib...] [ARGUMENTS arg...]
 # [TIMEOUT seconds]): an executable with its own main, run as the ctest NAME. It exits with 77 when
 # this machine cannot run it; tests/may_skip.txt has to allow that.

@@ -181,7 +181,7 @@ void MoveOperation<Type>::settle(detail::Progress progress) noexcept {
     cursor_.state_.status = fail(error_);
     return settle_with(fail(error_));
   }
-  settle_with(Result<bool>(progress == detail::Progress::yes));
+  settle_with(progress == detail::Progress::yes);
 }
 
 }  // namespace firn

@@ -127,7 +127,7 @@ class ReadOperation final : public Operation<bool> {
   }
   void settle(detail::Progress progress) noexcept override {
     if (progress == detail::Progress::failed) return settle_with(fail(this->error_));
-    settle_with(Result<bool>(progress == detail::Progress::yes));
+    settle_with(progress == detail::Progress::yes);
   }
 
   detail::TableCore* table_;
@@ -165,7 +165,7 @@ class WriteOperation final : public Operation<void> {
   }
   void settle(detail::Progress progress) noexcept override {
     if (progress == detail::Progress::failed) return settle_with(fail(this->error_));
-    settle_with(Result<void>());
+    settle_with();
   }
 
   detail::TableCore* table_;

@@ -91,8 +91,8 @@ class ExecutorCore {
     }
   }
 
-  // Owner thread. A timer that is scheduled may be moved or taken away; one that has run may be used
-  // again. Between the two, fallen due and in the queue, it can be neither and must stay alive.
+  // Owner thread. A timer that is scheduled may be moved or taken away; one that has run may be
+  // used again. Between the two, fallen due and in the queue, it can be neither and must live on.
   // `no_memory`: it is not scheduled.
   Result<void> schedule(Timer& timer, base::TimePoint due) noexcept;
   void unschedule(Timer& timer) noexcept;

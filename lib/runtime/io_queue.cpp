@@ -15,6 +15,13 @@ namespace {
 
 constexpr std::size_t completions_per_take = 64;
 
+// Of this thread, and of no other before or after it, as ids and addresses would be.
+std::uint64_t thread_number() noexcept {
+  static std::atomic<std::uint64_t> last{0};
+  thread_local const std::uint64_t number = last.fetch_add(1, std::memory_order_relaxed) + 1;
+  return number;
+}
+
 bool transfers(const IoRequest& request) noexcept {
   return request.kind == IoKind::read || request.kind == IoKind::write;
 }
@@ -68,19 +75,20 @@ Result<std::unique_ptr<IoQueue>> IoQueue::create(ExecutorCore& executor, IoMetho
   }
   if (queue->ring_ == nullptr) FIRN_TRY(queue->open_threads());
   FIRN_TRY(executor.attach(*queue));
+  queue->attached_ = true;
   return queue;
 }
 
 IoQueue::~IoQueue() {
   FIRN_ASSERT(under_way_count_ == 0);  // requests end before their executor
   while (held_count_.load(std::memory_order_acquire) != 0) sched_yield();
-  executor_.detach(*this);
+  if (attached_) executor_.detach(*this);
 }
 
 Result<void> IoQueue::open_ring() noexcept {
   static base::LogPlace place(1);
   Result<std::unique_ptr<IoRing>> ring = IoRing::create(executor_.fd());
-  thread_ = std::this_thread::get_id();
+  thread_ = thread_number();
   if (!ring.has_value()) {
     place.log(base::LogLevel::warning, "io_uring is refused here, helper threads do the I/O",
               ring.error().system_error);
@@ -98,7 +106,7 @@ Result<void> IoQueue::open_threads() noexcept {
 
 // The ring takes orders from the thread that made it and from no other.
 void IoQueue::stay_on_thread() noexcept {
-  if (ring_ == nullptr || thread_ == std::this_thread::get_id()) return;
+  if (ring_ == nullptr || thread_ == thread_number()) return;
   FIRN_ASSERT(in_flight_count_ == 0);  // an executor with I/O under way stays on its thread
   ring_.reset();
   if (!open_ring().has_value()) {

@@ -17,7 +17,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <thread>
 
 #include <firn/result.hpp>
 
@@ -115,12 +114,13 @@ class IoQueue final : public CompletionSource {
   const IoCalls& calls_;
   std::unique_ptr<IoRing> ring_;        // null: helper threads
   std::shared_ptr<IoThreads> threads_;  // null until needed
-  std::thread::id thread_;              // whose ring it is
+  std::uint64_t thread_ = 0;            // whose ring it is
   struct Kick : Runnable {
     IoQueue* queue = nullptr;
   };
-  Kick kick_;               // keeps the executor from sleeping while requests wait
-  bool kicked_ = false;     // it is in the executor's queue
+  Kick kick_;            // keeps the executor from sleeping while requests wait
+  bool kicked_ = false;  // it is in the executor's queue
+  bool attached_ = false;
   bool signalled_ = false;  // the ring may have written the event descriptor
 
   Runnable* first_waiting_ = nullptr;

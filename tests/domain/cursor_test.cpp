@@ -51,7 +51,7 @@ TEST_CASE("iterate: cursors both ways with bounds and seek agree with a map", "[
     REQUIRE(words.put(key, record).wait());
     model[key] = record;
   }
-  for (int round = 0; round < 300; ++round) {
+  for (int round = 0; round < 100; ++round) {
     firn::Range<std::uint64_t> range;
     std::uint64_t lower = random() % 1100;
     std::uint64_t upper = random() % 1100;
@@ -96,7 +96,7 @@ TEST_CASE("iterate: random walks agree with a map", "[iterate]") {
   // Where the model's cursor stands: off an end, or at a key that may be gone meanwhile.
   enum class Place { fresh, before, at, after } place = Place::fresh;
   std::uint64_t at = 0;
-  for (int step = 0; step < 60'000; ++step) {
+  for (int step = 0; step < 30'000; ++step) {
     const std::uint64_t key = random() % 64;
     switch (random() % 6) {
       case 0:

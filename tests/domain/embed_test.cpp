@@ -13,6 +13,7 @@
 #include <cstring>
 #include <filesystem>
 #include <functional>
+#include <iostream>
 
 using namespace firn::test;
 using firn::Domain;
@@ -53,6 +54,8 @@ class Captured {
  public:
   explicit Captured(int descriptor) : descriptor_(descriptor), former_(::dup(descriptor)) {
     REQUIRE(::pipe2(pipe_.data(), O_NONBLOCK | O_CLOEXEC) == 0);
+    std::cout.flush();  // what the test program itself has said so far
+    std::fflush(nullptr);
     ::dup2(pipe_[1], descriptor_);
   }
   std::string stop() {

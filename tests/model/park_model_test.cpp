@@ -44,7 +44,7 @@ struct Explorer {
   }
 };
 
-// --- the latch and the lot ------------------------------------------------------------------------
+// --- the latch and the lot -----------------------------------------------------------------------
 
 enum class Flaw : std::uint8_t {
   none,
@@ -59,8 +59,23 @@ enum class Flaw : std::uint8_t {
 struct LatchModel {
   static constexpr int thread_count = 4;
   enum Line : std::uint8_t {
-    try_it, lock, look, set_bit, clear_own, append, unlock_parked, unlock_retry, parked,
-    held, release, wake_lock, wake_take, wake_clear, wake_unlock, wake_clear_late, wake_send,
+    try_it,
+    lock,
+    look,
+    set_bit,
+    clear_own,
+    append,
+    unlock_parked,
+    unlock_retry,
+    parked,
+    held,
+    release,
+    wake_lock,
+    wake_take,
+    wake_clear,
+    wake_unlock,
+    wake_clear_late,
+    wake_send,
     over
   };
   struct Thread {
@@ -89,16 +104,16 @@ struct LatchModel {
     self.line = then;
     return true;
   }
-  void remove(int index) {
-    for (int at = index; at + 1 < thread_count; ++at) list[at] = list[at + 1];
-    list[thread_count - 1] = -1;
+  void remove(std::size_t index) {
+    for (std::size_t at = index; at + 1 < list.size(); ++at) list[at] = list[at + 1];
+    list.back() = -1;
   }
   // Owner of the cancelled one: withdraw() under the bucket's mutex is one step, since it holds it
   // throughout and touches nothing else.
   bool cancel(int thread) {
     Thread& self = threads[static_cast<std::size_t>(thread)];
     if (cancels != thread || self.line != parked || mutex != -1) return false;
-    for (int index = 0; index < thread_count; ++index) {
+    for (std::size_t index = 0; index < list.size(); ++index) {
       if (list[index] != thread) continue;
       if (flaw != Flaw::cancel_keeps_list) remove(index);
       self.line = over;
@@ -252,15 +267,15 @@ std::string find_in_latch(Flaw flaw) {
   return "nothing";
 }
 
-// --- the mailbox ----------------------------------------------------------------------------------
+// --- the mailbox ---------------------------------------------------------------------------------
 
 enum class MailFlaw : std::uint8_t {
   none,
-  arms_unseen,       // the owner sets the mark without looking whether mail has come
-  starts_unarmed,    // a program that waits before its first tick
-  never_drains,      // the event descriptor is not read back
-  drains_by_mark,    // it is read when the mark was taken, be it before the write
-  leaves_early,      // the destructor does not wait for the sender's last act
+  arms_unseen,     // the owner sets the mark without looking whether mail has come
+  starts_unarmed,  // a program that waits before its first tick
+  never_drains,    // the event descriptor is not read back
+  drains_by_mark,  // it is read when the mark was taken, be it before the write
+  leaves_early,    // the destructor does not wait for the sender's last act
 };
 
 // Thread 0 owns the executor: it waits on the descriptor, ticks, and destroys it when all mail has
@@ -269,19 +284,31 @@ struct MailModel {
   static constexpr int sender_count = 3;
   static constexpr int chance = sender_count + 1;
   static constexpr int thread_count = chance + 1;
-  enum Line : std::uint8_t { wait, drain, read, take, run_all, arm, destroy, gone,
-                             push, write, count, over };
+  enum Line : std::uint8_t {
+    wait,
+    drain,
+    read,
+    take,
+    run_all,
+    arm,
+    destroy,
+    gone,
+    push,
+    write,
+    count,
+    over
+  };
 
   std::array<std::uint8_t, thread_count> lines{wait, push, push, push, over};
-  bool mark = true;         // the mailbox holds the mark
-  std::uint8_t mail = 0;    // how many it holds, if not
-  bool armed = true;        // owner's
-  std::uint8_t ready = 0;   // owner's
+  bool mark = true;        // the mailbox holds the mark
+  std::uint8_t mail = 0;   // how many it holds, if not
+  bool armed = true;       // owner's
+  std::uint8_t ready = 0;  // owner's
   std::uint8_t run = 0;
   std::uint8_t taken = 0;
   std::uint8_t drained = 0;
   std::uint8_t written = 0;
-  std::uint8_t fd = 0;      // the descriptor's count
+  std::uint8_t fd = 0;  // the descriptor's count
   std::uint8_t idle_wakes = 0;
   std::uint8_t ticks_by_chance = 2;
   bool destroyed = false;
@@ -386,9 +413,7 @@ struct MailModel {
     if (idle_wakes == 2) return "never silent";
     return used_after ? "used after free" : "";
   }
-  [[nodiscard]] const char* wrong_at_end() const {
-    return lines[0] == gone ? "" : "lost wake-up";
-  }
+  [[nodiscard]] const char* wrong_at_end() const { return lines[0] == gone ? "" : "lost wake-up"; }
 };
 
 Explorer<MailModel> explore_mail(MailFlaw flaw) {

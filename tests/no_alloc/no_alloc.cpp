@@ -4,9 +4,9 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <firn/firn.hpp>
 #include <memory>
 #include <new>
-#include <firn/firn.hpp>
 
 extern "C" {
 void* __libc_malloc(std::size_t size);
@@ -106,8 +106,8 @@ void hold_many_in_flight(firn::Table<InodeType>& table, firn::Executor& executor
   auto holder = table.read(1, [&](firn::Bytes) noexcept {
     expect(update.post(executor).has_value() && !update.done(), "the writer waits");
     for (std::size_t index = 0; index < in_flight_count; ++index) {
-      auto* lookup = ::new (static_cast<void*>(lookup_at(index)))
-          Lookup(table.lookup(index % pair_count));
+      auto* lookup =
+          ::new (static_cast<void*>(lookup_at(index))) Lookup(table.lookup(index % pair_count));
       if (!lookup->post(executor).has_value()) std::abort();
       if (!lookup->done()) ++parked_count;
     }
@@ -118,8 +118,8 @@ void hold_many_in_flight(firn::Table<InodeType>& table, firn::Executor& executor
   std::size_t right_count = 0;
   for (std::size_t index = 0; index < in_flight_count; ++index) {
     Lookup& lookup = *lookup_at(index);
-    const bool right = lookup.done() && lookup.result().has_value() &&
-                       *lookup.result() && (*lookup.result())->number == index % pair_count;
+    const bool right = lookup.done() && lookup.result().has_value() && *lookup.result() &&
+                       (*lookup.result())->number == index % pair_count;
     if (right) ++right_count;
     lookup.~Lookup();
   }
@@ -177,9 +177,8 @@ void run(firn::Table<InodeType>& table, firn::Executor& executor) noexcept {
     while (executor.tick(1ms) > 0) continue;
     expect(found_count == 100, "every fiber finds its pair");
   });
-  expect_none("10,000 operations in flight on one thread", [&] {
-    hold_many_in_flight(table, executor);
-  });
+  expect_none("10,000 operations in flight on one thread",
+              [&] { hold_many_in_flight(table, executor); });
   // Does this program see an allocation at all?
   const std::uint64_t planted = allocations_once_warm([&] {
     const auto allocate = [](firn::Bytes) noexcept { std::free(std::malloc(10)); };
@@ -198,11 +197,11 @@ void run(firn::Table<InodeType>& table, firn::Executor& executor) noexcept {
 
 firn::Result<void> start() {
   FIRN_TRY_ASSIGN(auto executor, firn::Executor::create());
-  FIRN_TRY_ASSIGN(auto domain,
-                  firn::Domain::open("", {.type = firn::DomainType::light}).wait());
-  FIRN_TRY_ASSIGN(auto table,
-                  domain.create_table<InodeType>(
-                            "inodes", {.persistence = firn::Persistence::volatile_}).wait());
+  FIRN_TRY_ASSIGN(auto domain, firn::Domain::open("", {.type = firn::DomainType::light}).wait());
+  FIRN_TRY_ASSIGN(
+      auto table,
+      domain.create_table<InodeType>("inodes", {.persistence = firn::Persistence::volatile_})
+          .wait());
   for (std::uint64_t key = 0; key < pair_count; ++key) {
     FIRN_TRY(table.insert(key, {key, 0, 0}).wait());
   }

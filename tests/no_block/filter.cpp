@@ -30,15 +30,16 @@ constexpr unsigned architecture = AUDIT_ARCH_AARCH64;
 // whoever is ready and waits for nothing, which is how a bounded spin lets a latch's holder run.
 constexpr long blocking[] = {
 #ifdef SYS_poll
-    SYS_poll, SYS_select, SYS_epoll_wait, SYS_pause,
+    SYS_poll,    SYS_select,          SYS_epoll_wait,      SYS_pause,
 #endif
-    SYS_ppoll, SYS_pselect6, SYS_epoll_pwait, SYS_nanosleep, SYS_clock_nanosleep,
-    SYS_pread64, SYS_pwrite64, SYS_readv, SYS_writev, SYS_preadv, SYS_pwritev, SYS_preadv2,
-    SYS_pwritev2, SYS_fsync, SYS_fdatasync, SYS_sync, SYS_syncfs, SYS_sync_file_range, SYS_msync,
-    SYS_recvfrom, SYS_recvmsg, SYS_recvmmsg, SYS_sendto, SYS_sendmsg, SYS_sendmmsg, SYS_accept,
-    SYS_accept4, SYS_connect, SYS_flock, SYS_wait4, SYS_waitid, SYS_rt_sigtimedwait,
-    SYS_rt_sigsuspend, SYS_io_getevents, SYS_sendfile, SYS_splice, SYS_copy_file_range,
-    SYS_fallocate, SYS_ftruncate,
+    SYS_ppoll,   SYS_pselect6,        SYS_epoll_pwait,     SYS_nanosleep,    SYS_clock_nanosleep,
+    SYS_pread64, SYS_pwrite64,        SYS_readv,           SYS_writev,       SYS_preadv,
+    SYS_pwritev, SYS_preadv2,         SYS_pwritev2,        SYS_fsync,        SYS_fdatasync,
+    SYS_sync,    SYS_syncfs,          SYS_sync_file_range, SYS_msync,        SYS_recvfrom,
+    SYS_recvmsg, SYS_recvmmsg,        SYS_sendto,          SYS_sendmsg,      SYS_sendmmsg,
+    SYS_accept,  SYS_accept4,         SYS_connect,         SYS_flock,        SYS_wait4,
+    SYS_waitid,  SYS_rt_sigtimedwait, SYS_rt_sigsuspend,   SYS_io_getevents, SYS_sendfile,
+    SYS_splice,  SYS_copy_file_range, SYS_fallocate,       SYS_ftruncate,
 };
 constexpr unsigned futex_waits[] = {FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_LOCK_PI,
                                     FUTEX_WAIT_REQUEUE_PI};
@@ -66,8 +67,8 @@ class Program {
   void answer(unsigned value) { code_.push_back(BPF_STMT(BPF_RET | BPF_K, value)); }
   // Goes on if the loaded word equals `value`, else skips `skip_count` instructions.
   void unless_equal(unsigned value, std::size_t skip_count) {
-    code_.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0,
-                             static_cast<unsigned char>(skip_count)));
+    code_.push_back(
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, static_cast<unsigned char>(skip_count)));
   }
   void answer_unless_equal(unsigned value, unsigned with) {
     code_.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 1, 0));

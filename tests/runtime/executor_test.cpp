@@ -28,7 +28,9 @@ std::unique_ptr<ExecutorCore> make_core(runtime::ExecutorSeam seam = {}) {
 
 // A runnable that does what the test says.
 struct Work : runtime::Runnable {
-  explicit Work(ExecutorCore& core, std::function<void()> what = [] {}) : deed(std::move(what)) {
+  explicit Work(
+      ExecutorCore& core, std::function<void()> what = [] {})
+      : deed(std::move(what)) {
     home = &core;
     run = [](Runnable& self) noexcept { static_cast<Work&>(self).deed(); };
   }
@@ -76,7 +78,7 @@ TEST_CASE("executor: its descriptor falls silent although senders write late", "
 
 TEST_CASE("executor: may be destroyed while the thread that woke the last operation leaves",
           "[executors]") {
-  constexpr int round_count = 3000;
+  constexpr int round_count = 1000;
   std::atomic<Work*> handed{nullptr};
   std::atomic<bool> over{false};
   std::thread sender([&] {
@@ -211,8 +213,8 @@ TEST_CASE("executor: timers fire in order when they fall due and not before", "[
   }
   CHECK(core->deadline() == start + 1min);
   CHECK(core->tick(0ns) == 0);
-  core->unschedule(alarms[3]);                                           // 2 never rings
-  REQUIRE(core->schedule(alarms[0], start + 150s).has_value());          // 5 rings before 3
+  core->unschedule(alarms[3]);                                   // 2 never rings
+  REQUIRE(core->schedule(alarms[0], start + 150s).has_value());  // 5 rings before 3
   clock.advance(3min);
   CHECK(core->tick(0ns) == 3);
   CHECK(rang == std::vector<int>{1, 5, 3});
@@ -290,9 +292,9 @@ namespace {
 enum class Way : std::uint8_t { wait, poll, callback, coroutine, fiber };
 constexpr int script_count = 200;
 
-// Of line 1 the key of line 0, which is there by then.
+// Five lines share a key; every second time it is another one that is erased, and missing.
 std::string key_of(int line) {
-  return "key " + std::to_string((line % 5 == 1 ? line - 1 : line) * 7 % 17);
+  return line % 10 == 9 ? "nowhere" : "key " + std::to_string(line / 5 * 7 % 17);
 }
 
 void note(std::string& transcript, const Result<std::optional<std::string>>& found) {
@@ -357,7 +359,8 @@ std::string transcript_of(Way way, Table<BytesType>& table) {
   Executor executor = *std::move(made);
   switch (way) {
     case Way::wait:
-      play(table, transcript, [](auto operation, std::string& out) { note(out, operation.wait()); });
+      play(table, transcript,
+           [](auto operation, std::string& out) { note(out, operation.wait()); });
       break;
     case Way::poll:
       play(table, transcript, [&](auto operation, std::string& out) {
@@ -386,9 +389,8 @@ std::string transcript_of(Way way, Table<BytesType>& table) {
     case Way::fiber: {
       bool ended = false;
       const auto work = [&]() noexcept {
-        play(table, transcript, [](auto operation, std::string& out) {
-          note(out, fiber::await(operation));
-        });
+        play(table, transcript,
+             [](auto operation, std::string& out) { note(out, fiber::await(operation)); });
         ended = true;
       };
       if (!fiber::spawn(executor, work).has_value()) std::abort();
@@ -404,12 +406,10 @@ constexpr Way all_ways[] = {Way::wait, Way::poll, Way::callback, Way::coroutine,
 
 }  // namespace
 
-TEST_CASE("executor: one script gives one transcript in all five ways to run it",
-          "[executors]") {
+TEST_CASE("executor: one script gives one transcript in all five ways to run it", "[executors]") {
   std::string expected;
   for (const Way way : all_ways) {
-    // Five threads play at once, each on a table of its own and then all looking at one that is
-    // written to, so that operations really wait.
+    // Another thread writes to the same table, so that operations really wait.
     BytesTable bytes;
     std::atomic<bool> over{false};
     std::thread disturber([&] {

@@ -88,7 +88,7 @@ TEST_CASE("park: two threads wake each other 100 thousand times and lose no wake
   Latch pong;
   REQUIRE(ping.try_exclusive());
   REQUIRE(pong.try_exclusive());
-  int turns = 0;      // both guarded by whoever's turn it is
+  int turns = 0;  // both guarded by whoever's turn it is
   bool last = false;
   std::thread other([&] {
     bool ended = false;
@@ -113,8 +113,7 @@ TEST_CASE("park: two threads wake each other 100 thousand times and lose no wake
   CHECK(turns == 2 * round);
 }
 
-TEST_CASE("park: threads that contend for a latch exclude one another and all get on",
-          "[park]") {
+TEST_CASE("park: threads that contend for a latch exclude one another and all get on", "[park]") {
   constexpr int thread_count = 4;
   constexpr int round_count = 5000;
   Latch latch;

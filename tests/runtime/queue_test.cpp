@@ -176,8 +176,7 @@ int receivers_served() {
 }
 }  // namespace
 
-TEST_CASE("queue: a receiver passes the wake-up on while more messages stand there",
-          "[queue]") {
+TEST_CASE("queue: a receiver passes the wake-up on while more messages stand there", "[queue]") {
   CHECK(receivers_served() == 2);
   base::plant("queue-keeps-wakeup");
   CHECK(receivers_served() == 1);

@@ -50,9 +50,9 @@ TEST_CASE("store: what a published checkpoint holds is there after opening", "[s
             REQUIRE(store.free_page(chosen->first, store.number()).has_value());
             expected.erase(chosen);
           } else {
-            REQUIRE(write_page(store, executor.core(), chosen->first, round * 100 + 7,
-                               store.number())
-                        .has_value());
+            REQUIRE(
+                write_page(store, executor.core(), chosen->first, round * 100 + 7, store.number())
+                    .has_value());
             chosen->second = round * 100 + 7;
           }
         }

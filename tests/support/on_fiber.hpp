@@ -5,11 +5,12 @@
 #include <type_traits>
 #include <utility>
 
+#include <firn/assertion.hpp>
+
 #include "base/clock.hpp"
 #include "base/random.hpp"
 #include "runtime/executor_core.hpp"
 #include "runtime/fiber.hpp"
-#include "support/catch.hpp"
 
 namespace firn::test {
 
@@ -18,7 +19,7 @@ class SimulatedExecutor {
  public:
   explicit SimulatedExecutor(std::uint64_t seed = 1) : order_(seed) {
     auto made = runtime::ExecutorCore::create({.clock = &clock_, .order = &order_});
-    REQUIRE(made.has_value());
+    FIRN_ASSERT(made.has_value());
     core_ = *made;
   }
   ~SimulatedExecutor() { delete core_; }
@@ -44,7 +45,7 @@ class SimulatedExecutor {
       bool done;
     } job{&work, false};
     auto fiber = core_->fibers().prepare(*core_, sizeof(Job*), alignof(Job*));
-    REQUIRE(fiber.has_value());
+    FIRN_ASSERT(fiber.has_value());
     ::new ((*fiber)->memory) Job*(&job);
     runtime::FiberPool::start(**fiber, [](void* memory) noexcept {
       Job& its = **static_cast<Job**>(memory);
