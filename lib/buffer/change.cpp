@@ -8,6 +8,11 @@
 #include "buffer/pool.hpp"
 
 namespace firn::buffer {
+namespace {
+
+constexpr std::uint64_t pages_per_look = 64;
+
+}  // namespace
 
 bool Pool::begin_change(std::span<const PageSlot> changed, std::span<const PageSlot> freed,
                         std::uint64_t& number) noexcept {
@@ -155,6 +160,8 @@ Access Pool::create_or_park(Waiter& waiter, unsigned size_class, const format::P
     return Access::failed;
   }
   page = *allocated;
+  // The store's maps grow in blocks of many pages.
+  if (page.slot() % pages_per_look == 1) refresh_store_bytes();
   if (!known(page)) {
     error = fail(ErrorCode::no_memory, "the address space reserved for pages is full").error;
     return Access::failed;

@@ -1,6 +1,7 @@
 #include "buffer/cleaner.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace firn::buffer {
 namespace {
@@ -56,20 +57,21 @@ void Pool::Cleaner::run() noexcept {
         std::max<std::uint64_t>(wanted > limit ? wanted - limit : 0, smallest_page_bytes),
         visits_per_round);
     const bool begun = clean_ahead();
-    if (evicted > 0 || begun) {
+    const auto [failed_row, error] = pool_.write_queue_.with_lock(
+        [this]() noexcept { return std::pair(pool_.writes_failed_row_, pool_.write_error_); });
+    const bool failing = failed_row > 0 || pool_.store_.failed();
+    if (evicted > 0 || (begun && !failing)) {
       vain_rounds = 0;
-    } else if (++vain_rounds * visits_per_round > vain_rounds_max * pool_.frames_.end()) {
+    } else if (failing || ++vain_rounds * visits_per_round >
+                              vain_rounds_max * std::uint64_t{pool_.frames_.end()}) {
       vain_rounds = 0;
-      const auto [under_way, failed_row, error] = pool_.write_queue_.with_lock([this]() noexcept {
-        return std::tuple(pool_.writes_under_way_, pool_.writes_failed_row_, pool_.write_error_);
-      });
-      const bool hopeless = pool_.store_.failed() || failed_row >= failed_row_max;
-      if (hopeless && under_way == 0) {
+      if (pool_.store_.failed() || failed_row >= failed_row_max) {
         pool_.bytes_.refuse_all(
             failed_row > 0 ? error
                            : fail(ErrorCode::failed, "the store takes no writes any more").error);
       }
-      sleep(under_way == 0);
+      // Writes that succeed wake it; a device that refuses them is not asked all the time.
+      sleep(true);
       continue;
     }
     executor_.enqueue(*fiber_);

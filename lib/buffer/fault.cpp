@@ -443,7 +443,6 @@ Access Pool::shared_or_park(Waiter& waiter, PageSlot page, Error& error) noexcep
     if (word.available(Want::share)) {
       if (!descriptor.state.try_share(word)) continue;
       touch(descriptor);
-      give_back(waiter);
       return Access::ready;
     }
     if (!word.readable() && !word.exclusive()) {
@@ -465,7 +464,6 @@ Access Pool::exclusive_or_park(Waiter& waiter, PageSlot page, Error& error) noex
     if (word.available(Want::exclusive)) {
       if (!descriptor.state.try_exclusive(word)) continue;
       touch(descriptor);
-      give_back(waiter);
       return Access::ready;
     }
     if (!word.readable() && !word.exclusive()) {

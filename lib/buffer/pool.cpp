@@ -82,7 +82,6 @@ Result<void> Pool::open() noexcept {
                  write_count * sizeof(WriteRecord);
   if (!FIRN_PLANTED("pool-buffers-uncharged")) fixed_bytes_ += write_arena_.charge();
   bytes_.force(fixed_bytes_);
-  refresh_store_bytes();
   return set_budget(budget);
 }
 
@@ -105,6 +104,7 @@ std::uint64_t Pool::smallest_budget() const noexcept {
 }
 
 Result<void> Pool::set_budget(std::uint64_t bytes) noexcept {
+  refresh_store_bytes();
   const std::uint64_t smallest = smallest_budget();
   if (bytes < smallest) {
     return fail(ErrorCode::no_memory, "the memory budget must be at least {} bytes here", smallest);

@@ -153,7 +153,9 @@ class Pool {
   /// done; release the latches and call settle_or_park.
   [[nodiscard]] bool begin_change(std::span<const PageSlot> changed,
                                   std::span<const PageSlot> freed, std::uint64_t& number) noexcept;
-  /// Sees to it that begin_change is not refused again for the same reason.
+  /// Sees to it that begin_change is not refused again for the same reason. Called again when the
+  /// waiter is woken, until it says `again`; only then are the pages latched once more, since each
+  /// release of a latch wakes everybody who waits for the page.
   Access settle_or_park(Waiter& waiter, std::span<const PageSlot> changed,
                         std::span<const PageSlot> freed, Error& error) noexcept;
   /// One of begin_change's `freed`. The latch is gone on success only.

@@ -22,8 +22,10 @@ class Pool;
 class Quota;
 struct FaultRecord;
 
-/// One per operation or fiber, inside it. What it holds is given back by `done`, which the
-/// destructor calls: an operation that was cancelled while it waited never runs again.
+/// One per operation or fiber, inside it. What it was granted for one page it holds while it comes
+/// to that page again, past others that it latches, until it waits for something else. The rest is
+/// given back by `done`, which the destructor calls: an operation that was cancelled while it
+/// waited never runs again.
 class Waiter {
  public:
   Waiter(Pool& pool, OperationBase& operation) noexcept
@@ -33,7 +35,7 @@ class Waiter {
   Waiter(const Waiter&) = delete;
   Waiter& operator=(const Waiter&) = delete;
 
-  /// The page that was waited for is latched, or not wanted any more.
+  /// All pages are latched, or none is wanted any more.
   void done() noexcept;
 
   bool scan = false;        ///< what it loads may be evicted at once

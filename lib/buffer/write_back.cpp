@@ -93,7 +93,7 @@ void Pool::end_write(WriteRecord& record) noexcept {
     write_queue_.with_lock([&]() noexcept { writes_failed_row_ = 0; });
   }
   give_write(record);
-  if (under_pressure()) kick();
+  if (success && under_pressure()) kick();
 }
 
 // A record with a block for a page of the class, or null.

@@ -255,6 +255,15 @@ StoreStatistics Store::statistics() const noexcept {
   statistics.published_number = published_number();
   statistics.open_count = impl_->open_count;
   statistics.memory_bytes = mapping_.memory_bytes();
+  for (const auto& list : impl_->changes) {
+    statistics.memory_bytes += list.capacity() * sizeof(Impl::Change);
+  }
+  // Two bits per granule, and what a chunk has besides.
+  constexpr std::uint64_t chunk_record_bytes = 32;
+  const std::uint64_t granules = impl_->options.chunk_bytes / impl_->granule_bytes;
+  for (const Space& space : impl_->space) {
+    statistics.memory_bytes += space.chunk_count() * (granules / 4 + chunk_record_bytes);
+  }
   return statistics;
 }
 

@@ -62,6 +62,8 @@ class Executors {
     for (std::uint64_t step = 0; !finished(); ++step) {
       if (step > 5'000'000) return false;
       if (!tick_one() && !advance_clock()) return false;
+      // Time passes also while somebody is busy.
+      if (random_.one_in(32)) clock_.advance(std::chrono::microseconds(10));
     }
     return true;
   }
@@ -91,6 +93,7 @@ class Executors {
     pollfd descriptor{.fd = place.core->fd(), .events = POLLIN, .revents = 0};
     return ::poll(&descriptor, 1, 0) == 1;
   }
+  // False: there is nothing to wait for.
   bool advance_clock() {
     std::optional<base::TimePoint> next;
     for (const Place& place : places_) {
@@ -117,7 +120,7 @@ struct WorldOptions {
                               .write_buffer_bytes = 64 * 1024,
                               .copy_buffer_bytes = 32 * 1024,
                               .reads_max = 16,
-                              .memory = {.data_bytes = 64ULL << 20}};
+                              .memory = {.kind = std::nullopt, .data_bytes = 64ULL << 20}};
 };
 
 /// Executors, device, store and pool, opened and closed in the right order.
@@ -130,7 +133,7 @@ class PoolWorld {
     simulated.latency_max = options.latency_max;
     backend = std::make_unique<segment::SimulatedBackend>(device, simulated);
     executors.on_fiber([&](runtime::ExecutorCore& core) {
-      auto made = store::Store::create(core, *backend, {});
+      auto made = store::Store::create(core, *backend, {}, options.seed);
       if (made.has_value()) store = std::move(*made);
     });
     REQUIRE(store != nullptr);
