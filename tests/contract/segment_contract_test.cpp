@@ -374,8 +374,7 @@ TEST_CASE("segment: fibers wait for their I/O without their thread", "[segment-b
     constexpr int fiber_count = 16;
     std::deque<Work> works;
     for (std::uint64_t number = 0; number < fiber_count; ++number) {
-      works.push_back(
-          {&backend, &core, number, &ended_count, &failure_count, true});
+      works.push_back({&backend, &core, number, &ended_count, &failure_count, true});
       auto fiber = core.fibers().prepare(core, sizeof(Work*), alignof(Work*));
       REQUIRE(fiber.has_value());
       *static_cast<Work**>((*fiber)->memory) = &works.back();

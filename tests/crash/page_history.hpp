@@ -9,7 +9,7 @@
 #include <set>
 #include <vector>
 
-#include "segment/await.hpp"
+#include "segment/fiber_io.hpp"
 #include "segment/simulated.hpp"
 #include "store/page_io.hpp"
 #include "support/on_fiber.hpp"
