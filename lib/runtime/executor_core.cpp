@@ -10,6 +10,7 @@
 
 #include "base/allocation.hpp"
 #include "base/planted.hpp"
+#include "base/spin.hpp"
 #include "runtime/fiber.hpp"
 #include "runtime/io_queue.hpp"
 
@@ -50,6 +51,7 @@ ExecutorCore::ExecutorCore(ExecutorSeam seam, int event_fd) noexcept
     : seam_(seam), event_fd_(event_fd), fibers_(new (std::nothrow) FiberPool) {}
 
 ExecutorCore::~ExecutorCore() {
+  while (sender_count_.load(std::memory_order_acquire) != 0) base::pause_briefly();
   take_mail();
   FIRN_ASSERT(idle());  // operations, fibers and timers end before their executor
   io_.reset();
@@ -68,6 +70,13 @@ void ExecutorCore::enqueue(Runnable& runnable) noexcept {
 }
 
 void ExecutorCore::send(Runnable& runnable) noexcept {
+  // Once it is pushed the owner may run it, and end the executor before this function does.
+  sender_count_.fetch_add(1, std::memory_order_relaxed);
+  push_mail(runnable);
+  sender_count_.fetch_sub(1, std::memory_order_release);
+}
+
+void ExecutorCore::push_mail(Runnable& runnable) noexcept {
   Runnable* head = mailbox_.load(std::memory_order_relaxed);
   do {
     runnable.next = head;

@@ -133,6 +133,7 @@ class ExecutorCore {
  private:
   ExecutorCore(ExecutorSeam seam, int event_fd) noexcept;
 
+  void push_mail(Runnable& runnable) noexcept;
   void take_mail() noexcept;
   void fire_timers() noexcept;
   Runnable* pop() noexcept;
@@ -163,6 +164,7 @@ class ExecutorCore {
   // Any thread.
   alignas(64) std::atomic<Runnable*> mailbox_{nullptr};
   std::atomic<bool> armed_{false};
+  std::atomic<std::uint32_t> sender_count_{0};  // inside `send`; the destructor waits for them
 };
 
 }  // namespace firn::runtime
