@@ -45,7 +45,8 @@ class MoveOperation final : public Operation<bool> {
 /// wrote before a move is seen by it. The current pair may be erased: the next move goes on from
 /// its key.
 ///
-/// One thread at a time; neither copied nor moved, so that a move under way finds it again.
+/// One thread at a time; neither copied nor moved, so that a move under way finds it again. It
+/// counts as a handle of its table, which it keeps; the transaction outlives it.
 template <class Type>
 class Cursor {
  public:
@@ -53,14 +54,16 @@ class Cursor {
   using Record = OwnedRecordOf<Type>;
 
   Cursor(detail::TableCore* table, detail::TransactionCore* transaction,
-         const Range<KeyOf<Type>>& range) noexcept {
+         const Range<KeyOf<Type>>& range) noexcept
+      : table_(detail::Reference<detail::TableCore>::share(*table)) {
     state_.table = table;
     state_.transaction = transaction;
     state_.bounds = detail::take_buffer();
     state_.key = detail::take_buffer();
     state_.record = detail::take_buffer();
     state_.status = set_bounds(range);
-    if (state_.status.has_value()) state_.status = detail::check_cursor(state_);
+    bad_bounds_ = !state_.status.has_value();
+    if (!bad_bounds_) state_.status = detail::check_cursor(state_);
   }
   ~Cursor() {
     detail::give_buffer(std::move(state_.bounds));
@@ -98,12 +101,12 @@ class Cursor {
       return (record_);
     }
   }
-  /// The same pair as it is stored.
+  /// The same pair as it is stored; also after a move that said `corrupt`.
   [[nodiscard]] Bytes raw_key() const noexcept { return state_.key.view(); }
   [[nodiscard]] Bytes raw_record() const noexcept { return state_.record.view(); }
 
   [[nodiscard]] bool at_pair() const noexcept {
-    return state_.place == detail::CursorPlace::at_pair;
+    return state_.place == detail::CursorPlace::at_pair && state_.status.has_value();
   }
   /// Success while the cursor works or has ended because there are no more pairs; else why it
   /// stopped. A move after an error tries again, but for wrong bounds.
@@ -135,13 +138,19 @@ class Cursor {
     return {};
   }
 
+  detail::Reference<detail::TableCore> table_;
   detail::CursorState state_;
+  bool bad_bounds_ = false;  // a bound has no encoding: no move is right
   [[no_unique_address]] std::conditional_t<plain_key, Nothing, Key> key_{};
   [[no_unique_address]] std::conditional_t<plain_record, Nothing, Record> record_{};
 };
 
 template <class Type>
 detail::Progress MoveOperation<Type>::step() noexcept {
+  if (cursor_.bad_bounds_) {
+    error_ = cursor_.state_.status.error();
+    return detail::Progress::failed;
+  }
   detail::Progress progress;
   if (target_.has_value()) {
     if constexpr (Cursor<Type>::plain_key) {
@@ -172,7 +181,7 @@ void MoveOperation<Type>::settle(detail::Progress progress) noexcept {
     cursor_.state_.status = fail(error_);
     return settle_with(fail(error_));
   }
-  settle_with(Result<bool>(progress == detail::Progress::yes));
+  settle_with(progress == detail::Progress::yes);
 }
 
 }  // namespace firn

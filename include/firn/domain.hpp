@@ -131,7 +131,6 @@ struct FollowStep {
   Ref<Type> target;
   Found<Type> found = {};
   Progress operator()(OperationBase& operation, Error& error) noexcept {
-    if (target.is_null()) return Progress::no;
     const Progress progress = follow(operation, error, *domain, transaction, target.table(),
                                      target.encoded_key(), Type::name, found.sink());
     if (progress == Progress::waiting) return progress;
@@ -215,7 +214,8 @@ class Domain {
   }
 
   /// The record a reference points to. Empty: null, erased, lost with a volatile table, or the
-  /// address was used again. Errors: `not_found` when its table was destroyed.
+  /// address was used again. Errors: `not_found` when its table was destroyed; `wrong_type` when
+  /// the number is that of a table of another type; those of a lookup.
   template <class Type>
   [[nodiscard]] auto follow(Ref<Type> target) noexcept {
     return follow_in(nullptr, std::move(target));

@@ -13,6 +13,8 @@
 
 namespace firn {
 
+struct ExecutorAccess;
+
 inline namespace literals {
 constexpr std::chrono::nanoseconds operator""_ms(unsigned long long count) noexcept {
   return std::chrono::milliseconds(count);
@@ -53,6 +55,7 @@ class FIRN_API Executor {
   void wait_for_work() noexcept;
 
  private:
+  friend struct ExecutorAccess;
   friend runtime::ExecutorCore* detail::core_of(Executor& executor) noexcept;
   struct Deleter {
     void operator()(runtime::ExecutorCore* core) const noexcept;

@@ -57,6 +57,7 @@ template <class O>
   FIRN_ASSERT(self != nullptr);
   auto home = detail::current_executor();
   if (!home.has_value()) return fail(home.error());
+  if (operation.state() != OperationState::ready) return fail(detail::posted_before);
   if (!operation.start_with(*home, &detail::wake_fiber, self)) detail::suspend_fiber();
   return std::move(operation.result());
 }

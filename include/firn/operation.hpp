@@ -54,6 +54,10 @@ struct Runnable {
 // touched.
 enum class Progress : std::uint8_t { waiting, yes, no, failed };
 
+// What a second posting answers.
+inline constexpr Error posted_before =
+    fail(ErrorCode::invalid_state, "the operation was posted before").error;
+
 FIRN_API Result<runtime::ExecutorCore*> executor_of_this_thread() noexcept;
 FIRN_API void run_until_done(OperationBase& operation) noexcept;
 // Calls the operation's notice, counting how deeply notices stand inside one another on this
@@ -94,7 +98,7 @@ class OperationBase : private detail::Runnable {
 
   Result<void> start(runtime::ExecutorCore* executor) noexcept {
     if (state_ != OperationState::ready) {
-      return fail(ErrorCode::invalid_state, "the operation was posted before");
+      return fail(detail::posted_before);
     }
     home = executor;
     transition(OperationState::running);
@@ -169,7 +173,7 @@ class Operation : public OperationBase {
     static_assert(sizeof(F) <= callback_size_max, "keep a pointer to larger state");
     static_assert(std::is_trivially_copyable_v<F>, "capture pointers and plain values");
     if (state() != OperationState::ready) {
-      return fail(ErrorCode::invalid_state, "the operation was posted before");
+      return fail(detail::posted_before);
     }
     ::new (static_cast<void*>(callback_)) F(std::move(callback));
     notify_ = [](OperationBase& base) noexcept {
@@ -197,10 +201,11 @@ class Operation : public OperationBase {
   }
 
   /// `co_await`: resumes on the executor that runs the coroutine.
-  auto operator co_await() noexcept { return Awaiter{*this}; }
+  auto operator co_await() noexcept { return Awaiter{*this, false}; }
 
   /// Starts the operation and has `notify(context)` called when it is done. For adaptors: returns
-  /// whether it finished at once, in which case `notify` is not called.
+  /// whether it finished at once, in which case `notify` is not called. Only a `ready` one: a
+  /// second posting is the adaptor's to refuse.
   bool start_with(runtime::ExecutorCore* executor, void (*notify)(void*) noexcept,
                   void* context) noexcept;
 
@@ -208,15 +213,23 @@ class Operation : public OperationBase {
   Operation() noexcept = default;
   ~Operation() = default;
 
-  void settle_with(Result<T>&& result) noexcept { result_.emplace(std::move(result)); }
-  void settle_with(Failure failure) noexcept { result_.emplace(failure); }
+  // With a result, a failure, or what a value is made of: it is built in place, since copying what
+  // was just written in narrow pieces stalls the processor.
+  template <class... A>
+  void settle_with(A&&... outcome) noexcept {
+    result_.emplace(std::forward<A>(outcome)...);
+  }
 
  private:
   struct Awaiter {
     Operation& operation;
+    bool posted_before = false;
     bool await_ready() noexcept;
     void await_suspend(std::coroutine_handle<> handle) noexcept;
-    Result<T> await_resume() noexcept { return std::move(*operation.result_); }
+    Result<T> await_resume() noexcept {
+      if (posted_before) return fail(detail::posted_before);
+      return std::move(*operation.result_);
+    }
   };
   struct Notice {
     void (*notify)(void*) noexcept;
@@ -235,7 +248,6 @@ FIRN_API Result<runtime::ExecutorCore*> current_executor() noexcept;
 template <class T>
 bool Operation<T>::start_with(runtime::ExecutorCore* executor, void (*notify)(void*) noexcept,
                               void* context) noexcept {
-  // A second posting has no second result: the adaptors make a fresh operation for each call.
   FIRN_ASSERT(state() == OperationState::ready);
   static_cast<void>(start(executor));
   if (done()) return true;
@@ -250,6 +262,8 @@ bool Operation<T>::start_with(runtime::ExecutorCore* executor, void (*notify)(vo
 
 template <class T>
 bool Operation<T>::Awaiter::await_ready() noexcept {
+  posted_before = operation.state() != OperationState::ready;
+  if (posted_before) return true;
   auto executor = detail::current_executor();
   if (!executor.has_value()) {
     operation.cancel();

@@ -127,7 +127,7 @@ class ReadOperation final : public Operation<bool> {
   }
   void settle(detail::Progress progress) noexcept override {
     if (progress == detail::Progress::failed) return settle_with(fail(this->error_));
-    settle_with(Result<bool>(progress == detail::Progress::yes));
+    settle_with(progress == detail::Progress::yes);
   }
 
   detail::TableCore* table_;
@@ -165,7 +165,7 @@ class WriteOperation final : public Operation<void> {
   }
   void settle(detail::Progress progress) noexcept override {
     if (progress == detail::Progress::failed) return settle_with(fail(this->error_));
-    settle_with(Result<void>());
+    settle_with();
   }
 
   detail::TableCore* table_;
@@ -201,13 +201,14 @@ class SackInsertOperation final : public Operation<Address> {
 };
 
 /// A table's handle: cheap to copy and to pass between threads, each copy used by one thread at a
-/// time. It outlives its operations and cursors. Keys and records are moved into the operation, but
-/// for plain bytes, which the caller keeps until it is done.
+/// time. It outlives its operations. Keys and records are moved into the operation, but for plain
+/// bytes, which the caller keeps until it is done.
 ///
 /// Errors of every call: `invalid_state` when the domain is closed, the table destroyed or the
-/// process a forked child; `wrong_domain` for a transaction of another domain; `too_large` for a
-/// key above a quarter of the leaf page or a record above 1 GiB; `no_memory`, `no_space`,
-/// `io_error`, `corrupt`.
+/// process a forked child; `wrong_domain` for a transaction of another domain; what the codec
+/// refuses; `no_memory`, `io_error`, `corrupt`. Of updates: `too_large` for a key above a quarter
+/// of the leaf page (2,048 bytes) or a record above 1 GiB, `no_space`. Lookups, bounds and seeks
+/// take keys of any size: one above the limit is the key of no pair.
 template <class Type>
 class Table {
  public:
@@ -311,6 +312,7 @@ class Table {
     return core_.get();
   }
   [[nodiscard]] detail::Reference<detail::TableCore> take_core() noexcept {
+    FIRN_ASSERT(core_.get() != nullptr);  // an empty handle: moved from, or never opened
     return std::move(core_);
   }
 

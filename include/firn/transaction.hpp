@@ -25,7 +25,8 @@ struct Persisted {
 class FinishOperation final : public Operation<void> {
  public:
   using Step = detail::Progress (*)(OperationBase&, Error&, detail::TransactionCore&) noexcept;
-  FinishOperation(detail::TransactionCore* core, Step step) noexcept : core_(core), step_(step) {}
+  FinishOperation(detail::TransactionCore* core, Step action) noexcept
+      : core_(core), action_(action) {}
 
  private:
   detail::Progress step() noexcept override {
@@ -33,14 +34,14 @@ class FinishOperation final : public Operation<void> {
       error_ = fail(ErrorCode::invalid_state, "the transaction's handle is empty").error;
       return detail::Progress::failed;
     }
-    return step_(*this, error_, *core_);
+    return action_(*this, error_, *core_);
   }
   void settle(detail::Progress progress) noexcept override {
     if (progress == detail::Progress::failed) return settle_with(fail(error_));
     settle_with(Result<void>());
   }
   detail::TransactionCore* core_;
-  Step step_;
+  Step action_;
 };
 
 /// Waits until a committed transaction is durable.
@@ -64,8 +65,10 @@ class PersistentOperation final : public Operation<Persisted> {
   std::uint64_t epoch_ = 0;
 };
 
-/// A transaction's handle: move-only, one thread at a time. Dropping an open one aborts it where
-/// the domain can, and closes it where it cannot.
+/// A transaction's handle: move-only, one thread at a time. It outlives the operations and cursors
+/// that it was passed to. Dropping an open one aborts it where the domain can, and closes it where
+/// it cannot. Its own calls on an empty handle are `invalid_state`; passing an empty handle to a
+/// table or domain is a programmer's error.
 class Transaction {
  public:
   Transaction() noexcept = default;
@@ -95,7 +98,8 @@ class Transaction {
   [[nodiscard]] PersistentOperation persistent() noexcept { return PersistentOperation(core_); }
 
   /// Has `callback(Result<Persisted>)` called once, on the executor that runs the commit, when the
-  /// transaction is durable. Needs `notify`, before commit. At most 48 bytes, trivially copyable.
+  /// transaction is durable. Needs `notify`, before commit, and takes one callback: a second one
+  /// is `invalid_state`. At most 48 bytes, trivially copyable.
   template <class F>
   Result<void> on_persistent(F callback) noexcept {
     static_assert(std::is_nothrow_invocable_v<F&, Result<Persisted>>, "callbacks are noexcept");
@@ -115,7 +119,10 @@ class Transaction {
     return {};
   }
 
-  [[nodiscard]] detail::TransactionCore* core() const noexcept { return core_; }
+  [[nodiscard]] detail::TransactionCore* core() const noexcept {
+    FIRN_ASSERT(core_ != nullptr);  // an empty handle: moved from, or never begun
+    return core_;
+  }
 
  private:
   static Failure empty() noexcept {

@@ -32,20 +32,41 @@ class Descriptor {
   /// it may be an evictor that has looked at the count already, on a free page, and at the limit of
   /// the count.
   [[nodiscard]] bool try_keep() noexcept {
-    if (!add_keep()) return false;
-    const PageWord now(state.word_.load(std::memory_order_seq_cst));
-    if (!now.exclusive() && !now.free()) return true;
+    if (!add_keep(false).added) return false;
+    if (keep_holds()) return true;
     release_keep();
     return false;
   }
   /// For who holds a latch, the append bit, or another keep count of the page.
   [[nodiscard]] bool try_keep_latched() noexcept {
     FIRN_DEBUG_ASSERT(!state.load().evicted() && !state.load().free());
-    return add_keep();
+    return add_keep(false).added;
   }
-  void release_keep() noexcept {
+  /// The same in two steps, for who counts the pages that are kept: adds to the count, and says
+  /// what it was; with `only_kept` leaves a count of 0 alone.
+  struct KeepAdded {
+    bool added;
+    std::uint16_t before;
+  };
+  [[nodiscard]] KeepAdded add_keep(bool only_kept) noexcept {
+    std::uint16_t count = keep_.load(std::memory_order_relaxed);
+    do {
+      if (count == std::numeric_limits<std::uint16_t>::max()) return {false, count};
+      if (only_kept && count == 0) return {false, count};
+    } while (!keep_.compare_exchange_weak(count, static_cast<std::uint16_t>(count + 1),
+                                          std::memory_order_seq_cst, std::memory_order_relaxed));
+    return {true, count};
+  }
+  /// Whether a count just added holds; if not it is to be released.
+  [[nodiscard]] bool keep_holds() const noexcept {
+    const PageWord now(state.word_.load(std::memory_order_seq_cst));
+    return !now.exclusive() && !now.free();
+  }
+  /// Returns whether it was the last one.
+  bool release_keep() noexcept {
     const std::uint16_t before = keep_.fetch_sub(1, std::memory_order_seq_cst);
     FIRN_ASSERT(before > 0);
+    return before == 1;
   }
 
   /// Evicts the page if it is unlatched, clean, without io and without keep count. After "began"
@@ -63,14 +84,6 @@ class Descriptor {
   }
 
  private:
-  [[nodiscard]] bool add_keep() noexcept {
-    std::uint16_t count = keep_.load(std::memory_order_relaxed);
-    do {
-      if (count == std::numeric_limits<std::uint16_t>::max()) return false;
-    } while (!keep_.compare_exchange_weak(count, static_cast<std::uint16_t>(count + 1),
-                                          std::memory_order_seq_cst, std::memory_order_relaxed));
-    return true;
-  }
   [[nodiscard]] Retired begin_retire(PageWord seen, bool to_free) noexcept {
     // The look under the latch decides; without this one, evictors that try again and again would
     // change the version under a waiter that has just got its page.

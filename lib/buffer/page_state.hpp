@@ -71,6 +71,12 @@ class PageState {
     return PageWord(word_.load(std::memory_order_acquire));
   }
 
+  /// In one order with everybody's latching: for who has changed something else first, and asks
+  /// whether somebody latched before that.
+  [[nodiscard]] PageWord load_in_order() const noexcept {
+    return PageWord(word_.load(std::memory_order_seq_cst));
+  }
+
   /// The word to read under, or nothing if the page cannot be read now.
   [[nodiscard]] std::optional<PageWord> optimistic_begin() const noexcept {
     const PageWord seen = load();

@@ -189,19 +189,29 @@ Progress follow(OperationBase& operation, Error& error, DomainCore& domain,
   if (auto usable = domain.usable(); !usable.has_value()) {
     return fail_with(error, fail(usable.error()));
   }
+  if (transaction != nullptr && &transaction->domain() != &domain) {
+    return fail_with(error,
+                     fail(ErrorCode::wrong_domain, "the transaction belongs to another domain"));
+  }
+  if (table_id == 0) return Progress::no;  // a null reference
   Reference<TableCore> table;
   const Progress found = domain.find_table(operation, error, table_id, table);
   if (found == Progress::waiting || found == Progress::failed) return found;
-  if (found == Progress::no) {
-    return fail_with(
-        error, fail(ErrorCode::not_found, "the reference's table {} was destroyed", table_id));
-  }
+  const Failure destroyed =
+      fail(ErrorCode::not_found, "the reference's table {} was destroyed", table_id);
+  if (found == Progress::no) return fail_with(error, destroyed);
   if (table.get()->type().name != type_name) {
     return fail_at(error,
                    fail(ErrorCode::wrong_type, "the reference's table has another type than it"),
                    *table.get());
   }
-  return lookup(operation, error, *table.get(), transaction, key, sink);
+  const Progress progress = lookup(operation, error, *table.get(), transaction, key, sink);
+  // It may have been destroyed since it was found.
+  if (progress == Progress::failed && error.code == ErrorCode::invalid_state &&
+      table.get()->destroyed.load(std::memory_order_acquire) && domain.usable().has_value()) {
+    return fail_with(error, destroyed);
+  }
+  return progress;
 }
 
 Progress open_domain(OperationBase& operation, Error& error, const std::string& path,
@@ -370,6 +380,9 @@ Result<PersistenceNotice*> notice_of(TransactionCore& core) noexcept {
   FIRN_TRY(check_open(core));
   if (!core.options().notify) {
     return fail(ErrorCode::invalid_state, "the transaction was begun without notify");
+  }
+  if (core.notice().call != nullptr) {
+    return fail(ErrorCode::invalid_state, "the transaction has its callback");
   }
   return &core.notice();
 }

@@ -109,7 +109,8 @@ constexpr OptionSetter option_setters[] = {
 }  // namespace
 
 std::string_view name_of(DomainType type) noexcept {
-  return type_names[static_cast<std::size_t>(type)];
+  const auto index = static_cast<std::size_t>(type);
+  return index < type_names.size() ? type_names[index] : "unknown";
 }
 
 std::string_view name_of(Capability capability) noexcept {

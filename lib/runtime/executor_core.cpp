@@ -7,10 +7,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <new>
+#include <thread>
 
 #include "base/allocation.hpp"
 #include "base/planted.hpp"
-#include "base/spin.hpp"
+#include "base/yield.hpp"
 #include "runtime/fiber.hpp"
 #include "runtime/io_queue.hpp"
 
@@ -51,9 +52,12 @@ ExecutorCore::ExecutorCore(ExecutorSeam seam, int event_fd) noexcept
     : seam_(seam), event_fd_(event_fd), fibers_(new (std::nothrow) FiberPool) {}
 
 ExecutorCore::~ExecutorCore() {
-  while (sender_count_.load(std::memory_order_acquire) != 0) base::pause_briefly();
   take_mail();
   FIRN_ASSERT(idle());  // operations, fibers and timers end before their executor
+  // A sender may stand between its push and its write; what it sent has run already.
+  while (written_count_.load(std::memory_order_acquire) != taken_count_) {
+    std::this_thread::yield();
+  }
   io_.reset();
   ::close(event_fd_);
 }
@@ -70,29 +74,26 @@ void ExecutorCore::enqueue(Runnable& runnable) noexcept {
 }
 
 void ExecutorCore::send(Runnable& runnable) noexcept {
-  // Once it is pushed the owner may run it, and end the executor before this function does.
-  sender_count_.fetch_add(1, std::memory_order_relaxed);
-  push_mail(runnable);
-  sender_count_.fetch_sub(1, std::memory_order_release);
-}
-
-void ExecutorCore::push_mail(Runnable& runnable) noexcept {
   Runnable* head = mailbox_.load(std::memory_order_relaxed);
   do {
-    runnable.next = head;
-  } while (!mailbox_.compare_exchange_weak(head, &runnable, std::memory_order_seq_cst,
+    runnable.next = head == armed() ? nullptr : head;
+  } while (!mailbox_.compare_exchange_weak(head, &runnable, std::memory_order_release,
                                            std::memory_order_relaxed));
-  // The push stands before this look at `armed_`, the owner's arming before its last look at the
-  // mailbox: one of the two sees the other.
-  if (FIRN_PLANTED("executor-lost-wakeup")) return;
-  if (armed_.load(std::memory_order_seq_cst) && armed_.exchange(false, std::memory_order_seq_cst)) {
+  if (head != armed()) return;
+  FIRN_YIELD("executor.send");
+  if (!FIRN_PLANTED("executor-lost-wakeup")) {
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = ::write(event_fd_, &one, sizeof one);
   }
+  written_count_.fetch_add(1, std::memory_order_release);
 }
 
 void ExecutorCore::take_mail() noexcept {
+  if (mailbox_.load(std::memory_order_relaxed) == nullptr) return;
   Runnable* newest = mailbox_.exchange(nullptr, std::memory_order_acquire);
+  if (armed_ && newest != armed()) ++taken_count_;
+  armed_ = false;
+  if (newest == armed()) return;
   Runnable* oldest = nullptr;
   while (newest != nullptr) {
     Runnable* next = newest->next;
@@ -105,6 +106,24 @@ void ExecutorCore::take_mail() noexcept {
     enqueue(*oldest);
     oldest = next;
   }
+}
+
+void ExecutorCore::arm() noexcept {
+  while (!armed_) {
+    Runnable* empty = nullptr;
+    if (mailbox_.compare_exchange_strong(empty, armed(), std::memory_order_relaxed)) {
+      armed_ = true;
+    } else {
+      take_mail();
+    }
+  }
+}
+
+// Makes the eventfd silent. Of the senders' writes those count that were counted before it is read.
+void ExecutorCore::drain_event_fd() noexcept {
+  drained_count_ = written_count_.load(std::memory_order_acquire);
+  std::uint64_t count = 0;
+  [[maybe_unused]] const auto read = ::read(event_fd_, &count, sizeof count);
 }
 
 Runnable* ExecutorCore::pop() noexcept {
@@ -128,51 +147,44 @@ std::size_t ExecutorCore::tick(std::chrono::nanoseconds budget) noexcept {
   const Scope scope(*this);
   begin_tick();
   const bool bounded = budget > std::chrono::nanoseconds::zero();
-  const base::TimePoint end = bounded ? now() + budget : base::TimePoint{};
+  const base::TimePoint start = bounded ? now() : base::TimePoint{};
+  // Not `start + budget`: a budget may be as large as its type allows.
+  const auto used_up = [&]() noexcept { return now() - start >= budget; };
   std::size_t run_count = 0;
-  while (true) {
+  bool over = false;
+  while (!over) {
     take_mail();
     for (std::size_t index = 0; index < source_count_; ++index) sources_[index]->poll();
     if (!timers_.empty()) fire_timers();
     std::size_t round = ready_count_;
     if (round == 0) break;
+    over = !bounded;
     for (; round > 0; --round) {
       Runnable* runnable = pop();
       if (runnable == nullptr) break;
       runnable->run(*runnable);
       ++run_count;
-      if (bounded && run_count % runs_between_clock_reads == 0 && now() >= end) {
-        end_tick(run_count);
-        return run_count;
-      }
+      if (bounded && run_count % runs_between_clock_reads == 0 && used_up()) break;
     }
-    if (!bounded || now() >= end) break;
+    over = over || used_up();
   }
-  end_tick(run_count);
+  end_tick();
   return run_count;
 }
 
 void ExecutorCore::begin_tick() noexcept {
   ticking_ = true;
-  bool signalled = !armed_.exchange(false, std::memory_order_seq_cst);
+  bool signalled = written_count_.load(std::memory_order_acquire) != drained_count_;
   for (std::size_t index = 0; index < source_count_; ++index) {
     if (sources_[index]->disarm()) signalled = true;
   }
-  if (signalled) drain();
+  if (signalled) drain_event_fd();
 }
 
-void ExecutorCore::end_tick(std::size_t run_count) noexcept {
-  // A sender may have written only after this tick began, when it had taken the arming away before:
-  // the descriptor would stay readable. A tick that found nothing takes that back.
-  if (run_count == 0) drain();
+void ExecutorCore::end_tick() noexcept {
   for (std::size_t index = 0; index < source_count_; ++index) sources_[index]->arm();
   arm();
   ticking_ = false;
-}
-
-void ExecutorCore::drain() noexcept {
-  std::uint64_t count = 0;
-  [[maybe_unused]] const auto read = ::read(event_fd_, &count, sizeof count);
 }
 
 Result<IoQueue*> ExecutorCore::io() noexcept {
@@ -182,16 +194,10 @@ Result<IoQueue*> ExecutorCore::io() noexcept {
   return io_.get();
 }
 
-void ExecutorCore::arm() noexcept {
-  armed_.store(true, std::memory_order_seq_cst);
-  if (mailbox_.load(std::memory_order_seq_cst) != nullptr) {
-    take_mail();  // the sender may have been too early to see the arming
-  }
-}
-
 bool ExecutorCore::idle() const noexcept {
+  const Runnable* mail = mailbox_.load(std::memory_order_acquire);
   return ready_count_ == 0 && timers_.empty() && expected_count_ == 0 &&
-         mailbox_.load(std::memory_order_acquire) == nullptr;
+         (mail == nullptr || mail == armed());
 }
 
 std::optional<base::TimePoint> ExecutorCore::deadline() const noexcept {
@@ -271,6 +277,7 @@ void ExecutorCore::heap_place(std::size_t index, Timer& timer) noexcept {
 }
 
 void ExecutorCore::sift_up(std::size_t index) noexcept {
+  if (FIRN_PLANTED("timers-unordered")) return;
   while (index > 0) {
     const std::size_t parent = (index - 1) / 2;
     if (timers_[parent]->due <= timers_[index]->due) return;

@@ -1,13 +1,15 @@
 // The inside of an executor.
 //
 // Owner thread: the one that ticks. Its fields are touched by no other thread, but for the mailbox
-// and `armed_`. Another thread wakes something here by `send`: a push onto the mailbox, which is a
-// list through the things themselves, so that waking never waits, never fails and allocates
-// nothing.
+// and `written_count_`. Another thread wakes something here by `send`: a push onto the mailbox,
+// which is a list through the things themselves, so that waking never waits, never fails and
+// allocates nothing.
 //
-// Sleeping without losing a wake-up: before the owner sleeps it sets `armed_` and looks at the
-// mailbox once more; a sender pushes first and then takes `armed_` away; who takes it away writes
-// the eventfd.
+// Sleeping without losing a wake-up: outside of `tick` an empty mailbox holds the mark `armed`
+// instead of null. The sender whose push replaces the mark writes the eventfd; all others touch
+// nothing of the executor after their push, at which the owner may run what was sent, and destroy
+// the executor. The one that writes counts it afterwards, as its last act, so that the owner reads
+// the eventfd after the write and the destructor waits for it.
 #pragma once
 
 #include <array>
@@ -89,7 +91,9 @@ class ExecutorCore {
     }
   }
 
-  // Owner thread. A timer that is scheduled may be moved; one that has fired may be used again.
+  // Owner thread. A timer that is scheduled may be moved or taken away; one that has run may be
+  // used again. Between the two, fallen due and in the queue, it can be neither and must live on.
+  // `no_memory`: it is not scheduled.
   Result<void> schedule(Timer& timer, base::TimePoint due) noexcept;
   void unschedule(Timer& timer) noexcept;
 
@@ -133,13 +137,15 @@ class ExecutorCore {
  private:
   ExecutorCore(ExecutorSeam seam, int event_fd) noexcept;
 
-  void push_mail(Runnable& runnable) noexcept;
+  // A mark, never looked into.
+  static Runnable* armed() noexcept { return reinterpret_cast<Runnable*>(std::uintptr_t{1}); }
+
   void take_mail() noexcept;
   void fire_timers() noexcept;
   Runnable* pop() noexcept;
   void begin_tick() noexcept;
-  void end_tick(std::size_t run_count) noexcept;
-  void drain() noexcept;
+  void end_tick() noexcept;
+  void drain_event_fd() noexcept;
   void arm() noexcept;
   void heap_place(std::size_t index, Timer& timer) noexcept;
   void sift_up(std::size_t index) noexcept;
@@ -160,11 +166,13 @@ class ExecutorCore {
   std::size_t source_count_ = 0;
   bool ticking_ = false;
   std::unique_ptr<IoQueue> io_;
+  bool armed_ = true;                // the mark was put into the mailbox and not taken out since
+  std::uint32_t taken_count_ = 0;    // marks that senders took
+  std::uint32_t drained_count_ = 0;  // writes that were read back
 
   // Any thread.
-  alignas(64) std::atomic<Runnable*> mailbox_{nullptr};
-  std::atomic<bool> armed_{false};
-  std::atomic<std::uint32_t> sender_count_{0};  // inside `send`; the destructor waits for them
+  alignas(64) std::atomic<Runnable*> mailbox_{armed()};
+  std::atomic<std::uint32_t> written_count_{0};  // a sender's last act
 };
 
 }  // namespace firn::runtime

@@ -99,7 +99,11 @@ void start_fiber(FiberStart start, void (*entry)(void*) noexcept) noexcept {
   runtime::FiberPool::start(*static_cast<runtime::Fiber*>(start.fiber), entry);
 }
 
-void suspend_fiber() noexcept { runtime::FiberContext::suspend(); }
+void suspend_fiber() noexcept {
+  // In another executor's scope the fiber would leave that scope behind on its thread.
+  FIRN_ASSERT(runtime::current_fiber()->home == runtime::ExecutorCore::current());
+  runtime::FiberContext::suspend();
+}
 void* current_fiber() noexcept { return runtime::current_fiber(); }
 void wake_fiber(void* fiber) noexcept {
   runtime::ExecutorCore::wake(*static_cast<runtime::Fiber*>(fiber));

@@ -13,8 +13,13 @@
 namespace firn::runtime {
 namespace {
 
-std::mutex shared_mutex;
-std::weak_ptr<IoThreads> shared_threads;
+constinit std::mutex shared_mutex;
+
+// A function's static: nothing is built before main.
+std::weak_ptr<IoThreads>& shared_threads() noexcept {
+  static auto* threads = new std::weak_ptr<IoThreads>;  // outlives every executor
+  return *threads;
+}
 
 // The result of one system call: what it returned, or a negative errno.
 long call_once(const IoCalls& calls, IoRequest& request) noexcept {
@@ -53,14 +58,14 @@ const IoCalls& kernel_io_calls() noexcept {
 Result<std::shared_ptr<IoThreads>> IoThreads::shared() noexcept {
   std::shared_ptr<IoThreads> threads;
   const std::lock_guard lock(shared_mutex);
-  threads = shared_threads.lock();
+  threads = shared_threads().lock();
   if (threads != nullptr) return threads;
   FIRN_TRY(base::guard_allocation([&] { threads = std::make_shared<IoThreads>(); }));
   {
     const std::lock_guard own_lock(threads->mutex_);
     FIRN_TRY(threads->start_one());  // one that works, so that posting cannot fail
   }
-  shared_threads = threads;
+  shared_threads() = threads;
   return threads;
 }
 

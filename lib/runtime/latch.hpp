@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/planted.hpp"
 #include "base/spin.hpp"
 #include "runtime/operation_access.hpp"
 #include "runtime/parking_lot.hpp"
@@ -36,12 +37,15 @@ class Latch {
   void release_exclusive() noexcept {
     const std::uint64_t before = word_.fetch_and(~exclusive, std::memory_order_release);
     FIRN_DEBUG_ASSERT((before & exclusive) != 0);
+    if (FIRN_PLANTED("latch-lost-wakeup")) return;
     if ((before & waiters) != 0) wake();
   }
   void release_shared() noexcept {
     const std::uint64_t before = word_.fetch_sub(1, std::memory_order_release);
     FIRN_DEBUG_ASSERT((before & ~(exclusive | waiters)) != 0);
-    if ((before & waiters) != 0 && (before & ~waiters) == 1) wake();
+    if ((before & waiters) == 0 || (before & ~waiters) != 1) return;
+    if (FIRN_PLANTED("latch-shared-lost-wakeup")) return;
+    wake();
   }
 
   // Takes the latch, or parks `operation` until it may be free. True: held. False: parked, and the

@@ -2,6 +2,8 @@
 #include <firn/executor.hpp>
 #include <firn/operation.hpp>
 
+#include "base/fork.hpp"
+#include "base/planted.hpp"
 #include "runtime/executor_core.hpp"
 #include "runtime/operation_access.hpp"
 #include "runtime/parking_lot.hpp"
@@ -15,10 +17,12 @@ namespace {
 constexpr int notice_depth_max = 16;
 thread_local int notice_depth = 0;
 
-// A thread's own executor, for blocking calls; made at the first one, gone with the thread.
+// A thread's own executor, for blocking calls; made at the first one, gone with the thread. A
+// forked child makes its own: the parent's shares its event descriptor with the parent.
 struct ThreadExecutor {
   runtime::ExecutorCore* core = nullptr;
-  ~ThreadExecutor() { delete core; }
+  std::uint32_t process = 0;
+  ~ThreadExecutor() { delete std::exchange(core, nullptr); }
 };
 thread_local ThreadExecutor thread_executor;
 
@@ -39,7 +43,10 @@ void OperationBase::cancel() noexcept {
       cancel_requested_ = true;
       // From the queue, not from here: the caller's callback must not run inside `cancel`. If the
       // operation is in the lot no longer it is on its way home and finds the request there.
-      if (runtime::ParkingLot::shared().withdraw(*this)) home->enqueue(*this);
+      if (runtime::ParkingLot::shared().withdraw(*this)) {
+        if (FIRN_PLANTED("cancel-loses-operation")) return;
+        home->enqueue(*this);
+      }
       return;
     case OperationState::done:
       return;
@@ -49,10 +56,14 @@ void OperationBase::cancel() noexcept {
 namespace detail {
 
 Result<runtime::ExecutorCore*> executor_of_this_thread() noexcept {
-  if (thread_executor.core == nullptr) {
-    FIRN_TRY_ASSIGN(thread_executor.core, runtime::ExecutorCore::create());
+  ThreadExecutor& own = thread_executor;
+  if (own.core == nullptr || own.process != base::process_generation()) {
+    // A forked child leaves its parent's one alone: they share the event descriptor, and the child
+    // would read away what wakes the parent.
+    FIRN_TRY_ASSIGN(own.core, runtime::ExecutorCore::create());
+    own.process = base::process_generation();
   }
-  return thread_executor.core;
+  return own.core;
 }
 
 Result<runtime::ExecutorCore*> current_executor() noexcept {
@@ -70,6 +81,7 @@ void run_until_done(OperationBase& operation) noexcept {
 
 void deliver(OperationBase& operation) noexcept {
   ++notice_depth;
+  if (FIRN_PLANTED("completion-twice")) OperationAccess::notify(operation);
   OperationAccess::notify(operation);
   --notice_depth;
 }

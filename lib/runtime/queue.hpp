@@ -1,6 +1,10 @@
 // A bounded queue between executors, any number of senders and receivers. Where it is full the
 // sender parks, where it is empty the receiver does; nobody sleeps and nothing is overwritten. The
 // ring is Dmitry Vyukov's bounded MPMC queue: a cell's turn says whose move it is.
+//
+// Each message wakes one receiver, each room one sender. A receiver may be woken for a message that
+// stands behind one that is still being written, and parks again; so whoever receives passes the
+// wake-up on if more messages stand there, and whoever sends does it for room.
 #pragma once
 
 #include <atomic>
@@ -39,14 +43,24 @@ class Queue {
 
   [[nodiscard]] bool try_push(const T& message) noexcept {
     if (!try_push_quietly(message)) return false;
-    wake_one(receivers_waiting_, &receivers_waiting_);
+    wake_one(receivers_waiting_);
+    pass_on_room();
     return true;
   }
 
   [[nodiscard]] std::optional<T> try_pop() noexcept {
     std::optional<T> message = try_pop_quietly();
-    if (message.has_value()) wake_one(senders_waiting_, &senders_waiting_);
+    if (!message.has_value()) return message;
+    wake_one(senders_waiting_);
+    if (!FIRN_PLANTED("queue-keeps-wakeup")) pass_on_message();
     return message;
+  }
+
+  /// What a sender or receiver that was woken, and gives up instead of calling again, calls: its
+  /// wake-up goes to another.
+  void pass_on() noexcept {
+    pass_on_room();
+    pass_on_message();
   }
 
   /// Sends, or parks `sender` until there may be room: then call again. `committed()` runs just
@@ -149,10 +163,18 @@ class Queue {
         committed);
   }
 
-  void wake_one(std::atomic<bool>& waiting, const void* key) noexcept {
+  void pass_on_room() noexcept {
+    if (senders_waiting_.load(std::memory_order_seq_cst) && !full()) wake_one(senders_waiting_);
+  }
+  void pass_on_message() noexcept {
+    if (receivers_waiting_.load(std::memory_order_seq_cst) && !empty()) {
+      wake_one(receivers_waiting_);
+    }
+  }
+  void wake_one(std::atomic<bool>& waiting) noexcept {
     if (!waiting.load(std::memory_order_seq_cst)) return;
     if (FIRN_PLANTED("queue-lost-wakeup")) return;
-    ParkingLot::shared().unpark(key, 1, [&waiting](bool remain) noexcept {
+    ParkingLot::shared().unpark(&waiting, 1, [&waiting](bool remain) noexcept {
       waiting.store(remain, std::memory_order_seq_cst);
     });
   }

@@ -217,21 +217,7 @@ SimulatedBackend::Lane& SimulatedBackend::lane_of(runtime::ExecutorCore& executo
 // engine's.
 void SimulatedBackend::submit(runtime::ExecutorCore& executor, Request& request) noexcept {
   const std::lock_guard lock(mutex_);
-  const std::uint64_t block = options_.capabilities.block_bytes;
   FIRN_ASSERT(request.done != nullptr);
-  FIRN_ASSERT(request.offset % block == 0);
-  FIRN_ASSERT(request.vector_count <= Request::vector_count_max);
-  if (request.kind == RequestKind::read || request.kind == RequestKind::write) {
-    FIRN_ASSERT(request.vector_count > 0);
-    for (std::size_t index = 0; index < request.vector_count; ++index) {
-      FIRN_ASSERT(request.vectors[index].iov_len % block == 0);
-      FIRN_ASSERT(reinterpret_cast<std::uintptr_t>(request.vectors[index].iov_base) % block == 0);
-    }
-  }
-  if (request.kind == RequestKind::discard) FIRN_ASSERT(request.size % block == 0);
-  if (request.kind == RequestKind::write) {
-    FIRN_ASSERT(request.offset + request.length() <= device_.content_.size());
-  }
   ++request_count_;
   ++under_way_count_;
   Lane& lane = lane_of(executor);
@@ -243,7 +229,12 @@ void SimulatedBackend::submit(runtime::ExecutorCore& executor, Request& request)
                std::chrono::nanoseconds(static_cast<std::int64_t>(random_.below(spread + 1)));
   const std::uint64_t turn = random_.next();
   flight.turn = options_.reorder ? turn : request_count_;
-  if (off_) {
+  const Result<void> checked =
+      check_request(request, options_.capabilities, device_.content_.size(), options_.id);
+  if (!checked.has_value()) {
+    flight.refused = true;
+    flight.refusal = checked.error();
+  } else if (off_) {
     flight.refused = true;
     flight.refusal = error(ErrorCode::io_error, ENODEV);
   } else if (!fits(request, flight)) {
@@ -264,18 +255,22 @@ void SimulatedBackend::submit(runtime::ExecutorCore& executor, Request& request)
   }
   const bool hangs = flight.has_fault && flight.fault == FaultKind::no_completion;
   (hangs ? lane.hung : lane.flights).push_back(flight);
-  arm(lane);
+  if (!hangs) arm(lane, flight.due);
 }
 
-// Sets the lane's timer to its earliest completion, unless it is about to run anyhow.
-void SimulatedBackend::arm(Lane& lane) noexcept {
-  if (lane.flights.empty()) return;
-  const bool about_to_run = lane.armed && lane.heap_index == runtime::Timer::not_scheduled;
-  if (about_to_run) return;
-  base::TimePoint due = lane.flights.front().due;
-  for (const Flight& flight : lane.flights) due = std::min(due, flight.due);
+// Has the lane's timer fire at `due` at the latest; one that is about to run sets itself again.
+void SimulatedBackend::arm(Lane& lane, base::TimePoint due) noexcept {
+  const bool in_heap = lane.heap_index != runtime::Timer::not_scheduled;
+  if (lane.armed && (!in_heap || lane.due <= due)) return;
   lane.armed = true;
   if (!lane.home->schedule(lane, due).has_value()) lane.home->enqueue(lane);
+}
+
+void SimulatedBackend::arm(Lane& lane) noexcept {
+  if (lane.flights.empty()) return;
+  base::TimePoint due = lane.flights.front().due;
+  for (const Flight& flight : lane.flights) due = std::min(due, flight.due);
+  arm(lane, due);
 }
 
 void SimulatedBackend::deliver(Lane& lane) noexcept {
@@ -363,7 +358,8 @@ void SimulatedBackend::finish(Flight& flight) noexcept {
     }
   }
   if (flight.has_device_call) {
-    if (request.kind == RequestKind::read) read(flight);
+    const bool transfers = outcome.has_value() || flight.fault == FaultKind::short_transfer;
+    if (request.kind == RequestKind::read && transfers) read(flight);
     device_.complete(
         flight.number, !outcome.has_value(),
         options_.capabilities.durable_on_completion && request.kind != RequestKind::sync);

@@ -5,7 +5,7 @@
 //   1. A request takes effect when it completes, in the order of completions.
 //   2. A finished write stays in the cache until a sync that was submitted after it finished.
 //   3. `done` comes from a timer of the executor, so the executor's `deadline` is when to go on.
-//   4. Misuse (alignment, a write beyond the size) is an assertion, not an error.
+//   4. Misuse (alignment, what lies beyond the size) is `invalid_argument` and reaches no device.
 #pragma once
 
 #include <chrono>
@@ -196,6 +196,7 @@ class SimulatedBackend final : public Backend {
 
   Lane& lane_of(runtime::ExecutorCore& executor);
   void arm(Lane& lane) noexcept;
+  void arm(Lane& lane, base::TimePoint due) noexcept;
   void deliver(Lane& lane) noexcept;
   void finish(Flight& flight) noexcept;
   void read(const Flight& flight) noexcept;

@@ -86,9 +86,10 @@ std::uint64_t SimulatedDevice::submit(DeviceCall call) {
 }
 
 SimulatedDevice::Entry& SimulatedDevice::entry_of(std::uint64_t number) noexcept {
-  const auto found = std::find_if(entries_.begin(), entries_.end(),
-                                  [number](const Entry& entry) { return entry.number == number; });
-  FIRN_ASSERT(found != entries_.end());
+  const auto found = std::lower_bound(
+      entries_.begin(), entries_.end(), number,
+      [](const Entry& entry, std::uint64_t sought) { return entry.number < sought; });
+  FIRN_ASSERT(found != entries_.end() && found->number == number);
   return *found;
 }
 

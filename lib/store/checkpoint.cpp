@@ -16,7 +16,7 @@
 #include "base/allocation.hpp"
 #include "base/planted.hpp"
 #include "format/superblock.hpp"
-#include "segment/await.hpp"
+#include "segment/fiber_io.hpp"
 #include "store/publication.hpp"
 
 namespace firn::store {

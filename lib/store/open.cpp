@@ -9,7 +9,7 @@
 #include "base/allocation.hpp"
 #include "base/planted.hpp"
 #include "format/superblock.hpp"
-#include "segment/await.hpp"
+#include "segment/fiber_io.hpp"
 #include "store/aligned_block.hpp"
 #include "store/manifest.hpp"
 #include "store/store_impl.hpp"

@@ -18,8 +18,8 @@ constexpr unsigned write_attempts_max = 3;
 template <class Access>
 void end_later(runtime::ExecutorCore& executor, Access& access) noexcept {
   access.request.context = &access;
-  access.request.link.home = &executor;
   access.request.link.request = &access.request;
+  access.request.link.home = &executor;
   access.request.link.run = [](detail::Runnable& runnable) noexcept {
     auto& link = static_cast<segment::Request::Link&>(runnable);
     auto& ended = *static_cast<Access*>(link.request->context);
@@ -255,6 +255,15 @@ StoreStatistics Store::statistics() const noexcept {
   statistics.published_number = published_number();
   statistics.open_count = impl_->open_count;
   statistics.memory_bytes = mapping_.memory_bytes();
+  for (const auto& list : impl_->changes) {
+    statistics.memory_bytes += list.capacity() * sizeof(Impl::Change);
+  }
+  // Two bits per granule, and what a chunk has besides.
+  constexpr std::uint64_t chunk_record_bytes = 32;
+  const std::uint64_t granules = impl_->options.chunk_bytes / impl_->granule_bytes;
+  for (const Space& space : impl_->space) {
+    statistics.memory_bytes += space.chunk_count() * (granules / 4 + chunk_record_bytes);
+  }
   return statistics;
 }
 

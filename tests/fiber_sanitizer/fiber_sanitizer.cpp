@@ -1,5 +1,7 @@
 // Proves that sanitizers see into fibers: plants one error per mode, which the sanitizer must
 // report, and a clean mode, which must be quiet. Run by expect_report.cmake.
+#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <latch>
@@ -7,6 +9,8 @@
 #include <string_view>
 #include <thread>
 #include <vector>
+
+#include <firn/firn.hpp>
 
 #include "runtime/fiber_context.hpp"
 
@@ -84,6 +88,44 @@ int move_between_threads() {
   return 0;
 }
 
+// Two threads, each with an executor and fibers, all using one table of Firn: fibers park for its
+// latch and are woken by the other thread.
+int share_table() {
+  using firn::BytesType;
+  auto domain = firn::Domain::open("", {.type = firn::DomainType::light}).wait();
+  if (!domain.has_value()) return 1;
+  auto table =
+      domain->create_table<BytesType>("t", {.persistence = firn::Persistence::volatile_}).wait();
+  if (!table.has_value()) return 1;
+  std::atomic<int> failure_count{0};
+  const auto run_fibers = [&](char letter) {
+    firn::Table<BytesType> own = *table;
+    auto executor = firn::Executor::create();
+    int left = 8;
+    const auto work = [&]() noexcept {
+      for (int i = 0; i < round_count / 4; ++i) {
+        const char key[] = {letter, static_cast<char>('a' + i % 20)};
+        const firn::Bytes mine(std::string_view(key, sizeof key));
+        if (!firn::fiber::await(own.put(mine, mine)).has_value()) ++failure_count;
+        if (!firn::fiber::await(own.put("both", mine)).has_value()) ++failure_count;
+        const auto found = firn::fiber::await(own.lookup(mine));
+        if (!found.has_value() || *found != mine.text()) ++failure_count;
+        if (i % 16 == 0) firn::fiber::yield();
+      }
+      --left;
+    };
+    for (int i = 0; i < 8; ++i)
+      if (!firn::fiber::spawn(*executor, work).has_value()) std::abort();
+    while (left > 0)
+      if (executor->tick(std::chrono::milliseconds(1)) == 0) executor->wait_for_work();
+  };
+  std::thread first(run_fibers, 'x');
+  std::thread second(run_fibers, 'y');
+  first.join();
+  second.join();
+  return failure_count == 0 ? 0 : 1;
+}
+
 // Unwinding makes ASan clean the rest of the stack; it complains if it does not know the fiber's.
 void throw_and_catch(void*) noexcept {
   try {
@@ -141,7 +183,8 @@ void overrun_local(void*) noexcept {
 int main(int argc, char** argv) {
   const std::string_view mode = argc == 2 ? argv[1] : "";
   if (mode == "clean")
-    return count_on_two_threads(true) + move_between_threads() + run_alone(throw_and_catch);
+    return count_on_two_threads(true) + move_between_threads() + run_alone(throw_and_catch) +
+           share_table();
   if (mode == "race") return count_on_two_threads(false);
   if (mode == "use-after-free") return run_alone(use_after_free);
   if (mode == "use-after-fiber") return use_after_fiber();

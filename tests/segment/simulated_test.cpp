@@ -147,7 +147,7 @@ TEST_CASE("simulated: growing and the limit of the capacity", "[simulated]") {
   REQUIRE(backend.size() == 8192);
   REQUIRE(io.grow(backend, 65536).has_value());
   REQUIRE(backend.size() == 65536);
-  for (std::uint64_t offset : {0, 8192, 32768}) {
+  for (const std::uint64_t offset : {0u, 8192u, 32768u}) {
     REQUIRE(io.write(backend, offset, filled(4096, 1)).has_value());
   }
   const Result<void> full = io.write(backend, 40960, filled(4096, 1));
@@ -330,6 +330,26 @@ TEST_CASE("simulated: equal seeds give equal histories", "[simulated]") {
   }
   std::sort(hashes.begin(), hashes.end());
   REQUIRE(std::unique(hashes.begin(), hashes.end()) == hashes.end());
+}
+
+TEST_CASE("simulated: misuse is refused and reaches no device", "[simulated]") {
+  SimulatedDevice device(device_bytes);
+  Journal journal;
+  device.record(&journal);
+  SimulatedIo io;
+  SimulatedBackend backend(device, {});
+  const auto refused = [&](RequestKind kind, std::uint64_t offset, std::size_t length) {
+    return io.run(backend, kind, offset, length).error().code == ErrorCode::invalid_argument;
+  };
+  REQUIRE(refused(RequestKind::write, 100, 512));
+  REQUIRE(refused(RequestKind::write, 0, 100));
+  REQUIRE(refused(RequestKind::write, 0, 0));
+  REQUIRE(refused(RequestKind::write, device_bytes, 512));
+  REQUIRE(refused(RequestKind::read, device_bytes - 512, 1024));
+  REQUIRE(refused(RequestKind::read, ~std::uint64_t{511}, 1024));
+  REQUIRE(refused(RequestKind::discard, 1, 512));
+  REQUIRE(refused(RequestKind::grow, 0, 700));
+  REQUIRE(journal.calls.empty());
 }
 
 TEST_CASE("simulated: a backend of the interface alone", "[simulated]") {

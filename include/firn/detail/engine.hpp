@@ -38,6 +38,11 @@ class Reference {
     made.core_ = core;
     return made;
   }
+  // Adds a count.
+  static Reference share(Core& core) noexcept {
+    retain(core);
+    return adopt(&core);
+  }
   Reference(const Reference& other) noexcept : core_(other.core_) {
     if (core_ != nullptr) retain(*core_);
   }

@@ -6,6 +6,7 @@
 
 #include "base/allocation.hpp"
 #include "base/spin.hpp"
+#include "base/yield.hpp"
 #include "domain/light/light.hpp"
 
 namespace firn::domain {
@@ -16,13 +17,20 @@ Progress fail_with(Error& error, const Failure& failure) noexcept {
   return Progress::failed;
 }
 
-// The names of the light domains open in this process: a second opener is refused.
+// The names of the light domains open in this process: a second opener is refused. A forked child
+// begins with none: its parent's domains are not its own, and nobody would release their mutex.
 struct OpenNames {
+  const std::uint32_t process = base::process_generation();
   base::SpinLock mutex;
   std::vector<const LightDomain*> domains;
 };
-OpenNames& open_names() noexcept {
-  static auto* names = new OpenNames;  // outlives every static destructor
+OpenNames& open_names() {
+  static constinit std::atomic<OpenNames*> shared{nullptr};
+  OpenNames* names = shared.load(std::memory_order_acquire);
+  if (names != nullptr && names->process == base::process_generation()) return *names;
+  auto* fresh = new OpenNames;  // outlives every static destructor
+  if (shared.compare_exchange_strong(names, fresh, std::memory_order_acq_rel)) return *fresh;
+  delete fresh;
   return *names;
 }
 
@@ -78,10 +86,12 @@ class LightTransaction final : public TransactionCore {
 LightDomain::~LightDomain() { FIRN_ASSERT(tables_.empty() || !of_this_process()); }
 
 bool LightDomain::charge(std::size_t size) noexcept {
-  const std::uint64_t before = memory_used_.fetch_add(size, std::memory_order_relaxed);
-  if (before + size <= options().memory_budget) return true;
-  discharge(size);
-  return false;
+  // Never above the budget, not even for a moment: others would be refused because of it.
+  std::uint64_t used = memory_used_.load(std::memory_order_relaxed);
+  do {
+    if (size > options().memory_budget - used) return false;
+  } while (!memory_used_.compare_exchange_weak(used, used + size, std::memory_order_relaxed));
+  return true;
 }
 void LightDomain::discharge(std::size_t size) noexcept {
   memory_used_.fetch_sub(size, std::memory_order_relaxed);
@@ -140,9 +150,14 @@ Progress LightDomain::create_table(OperationBase& operation, Error& error, const
   if (!placement.inner.empty() || !placement.leaves.empty() || !placement.values.empty()) {
     return fail_with(error, fail(ErrorCode::not_found, "light domains have no segments to name"));
   }
+  FIRN_YIELD("light.create_table");
   // The catalogue is short and changes seldom: a few allocations happen under its latch.
   if (!latch_.exclusive_or_park(operation)) return Progress::waiting;
-  Result<void> made;
+  Result<void> made = usable();  // it may have been closed before the latch was had
+  if (!made.has_value()) {
+    latch_.release_exclusive();
+    return fail_with(error, fail(made.error()));
+  }
   if (find_by_name(name) != nullptr) {
     made = fail(ErrorCode::already_exists, "a table of that name is there");
   } else {
@@ -153,7 +168,13 @@ Progress LightDomain::create_table(OperationBase& operation, Error& error, const
         return;
       }
       tables_.reserve(tables_.size() + 1);
-      tables_.push_back(new LightTable(*this, next_table_id_, name, type, *std::move(references)));
+      auto table =
+          std::make_unique<LightTable>(*this, next_table_id_, name, type, *std::move(references));
+      if (!table->charge_itself()) {
+        made = fail(ErrorCode::no_memory, "the domain's memory budget is used up");
+        return;
+      }
+      tables_.push_back(table.release());
       ++next_table_id_;
       table_count_.fetch_add(1, std::memory_order_relaxed);
     });
@@ -171,8 +192,10 @@ Progress LightDomain::open_table(OperationBase& operation, Error& error, const s
                                  const TypeDescription& type, Reference<TableCore>& out) noexcept {
   if (!latch_.shared_or_park(operation)) return Progress::waiting;
   LightTable* table = find_by_name(name);
-  Result<void> opened;
-  if (table == nullptr) {
+  Result<void> opened = usable();
+  if (!opened.has_value()) {
+    table = nullptr;
+  } else if (table == nullptr) {
     opened = fail(ErrorCode::not_found, "no table of that name");
   } else if (!same_type(table->type(), type)) {
     opened =
@@ -186,15 +209,17 @@ Progress LightDomain::open_table(OperationBase& operation, Error& error, const s
   return opened.has_value() ? Progress::yes : fail_with(error, fail(opened.error()));
 }
 
-Progress LightDomain::find_table(OperationBase& operation, Error&, std::uint64_t id,
+Progress LightDomain::find_table(OperationBase& operation, Error& error, std::uint64_t id,
                                  Reference<TableCore>& out) noexcept {
   if (!latch_.shared_or_park(operation)) return Progress::waiting;
+  const auto open = usable();
   for (LightTable* table : tables_) {
     if (table->id() != id) continue;
     retain(*table);
     out = Reference<TableCore>::adopt(table);
   }
   latch_.release_shared();
+  if (!open.has_value()) return fail_with(error, fail(open.error()));
   return out ? Progress::yes : Progress::no;
 }
 
@@ -209,10 +234,13 @@ Progress LightDomain::destroy_table(OperationBase& operation, Error& error, Tabl
                                     Force force) noexcept {
   if (!latch_.exclusive_or_park(operation)) return Progress::waiting;
   auto& table = static_cast<LightTable&>(core);
-  Result<void> allowed;
+  Result<void> allowed = usable();
   // One count is the catalogue's, one the handle's that was given up for this.
   const std::uint32_t others = table.reference_count.load(std::memory_order_acquire) - 2;
-  if (force == Force::no && others > 0) {
+  if (allowed.has_value() && table.destroyed.load(std::memory_order_relaxed)) {
+    allowed = fail(ErrorCode::invalid_state, "the table was destroyed");
+  }
+  if (force == Force::no && allowed.has_value() && others > 0) {
     allowed = fail(ErrorCode::busy, "{} other handles use the table", others);
   }
   for (const LightTable* referrer : tables_) {
@@ -234,10 +262,13 @@ Progress LightDomain::destroy_table(OperationBase& operation, Error& error, Tabl
 Progress LightDomain::list_tables(OperationBase& operation, Error& error,
                                   std::vector<TableInfo>& out) noexcept {
   if (!latch_.shared_or_park(operation)) return Progress::waiting;
-  const auto listed = base::guard_allocation([&] {
-    out.clear();
-    for (const LightTable* table : tables_) out.push_back(table->info());
-  });
+  auto listed = usable();
+  if (listed.has_value()) {
+    listed = base::guard_allocation([&] {
+      out.clear();
+      for (const LightTable* table : tables_) out.push_back(table->info());
+    });
+  }
   latch_.release_shared();
   return listed.has_value() ? Progress::yes : fail_with(error, fail(listed.error()));
 }
@@ -272,24 +303,39 @@ DomainStatistics LightDomain::statistics() const noexcept {
   return statistics;
 }
 
-Progress LightDomain::close(OperationBase&, Error& error) noexcept {
+Progress LightDomain::close(OperationBase& operation, Error& error) noexcept {
   const std::uint32_t open = open_transaction_count.load(std::memory_order_acquire);
   if (open > 0) return fail_with(error, fail(ErrorCode::busy, "{} transactions are open", open));
-  abandon();
+  if (!latch_.exclusive_or_park(operation)) return Progress::waiting;
+  if (auto still = usable(); !still.has_value()) {
+    latch_.release_exclusive();
+    return fail_with(error, fail(still.error()));
+  }
+  close_latched();
   return Progress::yes;
 }
 
+// Nobody waits for this: the latch is held for short stretches only.
 void LightDomain::abandon() noexcept {
-  if (closed.exchange(true, std::memory_order_acq_rel)) return;
+  while (!latch_.try_exclusive()) base::pause_briefly();
+  close_latched();
+}
+
+// Releases the latch. Whoever gets it afterwards finds the domain closed.
+void LightDomain::close_latched() noexcept {
+  std::vector<LightTable*> tables;
+  const bool was_closed = closed.exchange(true, std::memory_order_acq_rel);
+  tables.swap(tables_);
+  latch_.release_exclusive();
+  if (was_closed) return;
   {
     OpenNames& names = open_names();
     const base::SpinGuard guard(names.mutex);
     std::erase(names.domains, this);
   }
-  for (LightTable* table : tables_) {
+  for (LightTable* table : tables) {
     if (table->reference_count.fetch_sub(1, std::memory_order_acq_rel) == 1) delete table;
   }
-  tables_.clear();
 }
 
 }  // namespace firn::domain

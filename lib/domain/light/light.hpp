@@ -22,6 +22,9 @@ class LightTable final : public TableCore {
              std::vector<std::uint64_t> references);
   ~LightTable() override;
 
+  // Charges what an empty table takes; false: the budget does not suffice. Once, at its creation.
+  [[nodiscard]] bool charge_itself() noexcept;
+
   Progress lookup(OperationBase& operation, Error& error, TransactionCore* transaction, Bytes key,
                   RecordSink sink) noexcept override;
   Progress write(OperationBase& operation, Error& error, TransactionCore* transaction,
@@ -50,6 +53,7 @@ class LightTable final : public TableCore {
   SkipList list_;
   std::atomic<std::uint64_t> pair_count_{0};
   std::atomic<std::uint64_t> next_address_{1};
+  std::size_t own_memory_ = 0;  // constant once the table is in the catalogue
 };
 
 // Shared between threads. The list of tables is guarded by `latch_`.
@@ -98,6 +102,7 @@ class LightDomain final : public DomainCore {
                                                         std::uint64_t own_id) noexcept;
   LightTable* find_by_name(std::string_view name) noexcept;
   void forget(LightTable& table) noexcept;
+  void close_latched() noexcept;
 
   runtime::Latch latch_;
   std::vector<LightTable*> tables_;  // each with one reference count of the domain's

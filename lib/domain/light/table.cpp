@@ -1,5 +1,7 @@
 // Tables of the light domain: one latch, one skip list. Memory is allocated and charged before the
 // latch is taken, so a step never allocates while it holds it.
+#include "base/planted.hpp"
+#include "base/yield.hpp"
 #include "domain/light/light.hpp"
 
 namespace firn::domain {
@@ -27,7 +29,7 @@ LightTable::LightTable(LightDomain& domain, std::uint64_t id, std::string name,
       list_(type.compare) {}
 
 LightTable::~LightTable() {
-  std::size_t memory = 0;
+  std::size_t memory = own_memory_;
   for (const auto* node = list_.first(); node != nullptr; node = node->next[0]) {
     memory += node->memory() + node->record->memory();
   }
@@ -35,10 +37,21 @@ LightTable::~LightTable() {
   light_.pairs.add(~list_.count() + 1);
 }
 
+bool LightTable::charge_itself() noexcept {
+  const TypeDescription& description = type();
+  const std::size_t size = sizeof(LightTable) + name().size() + description.key_schema.size() +
+                           description.record_schema.size() +
+                           references().size() * sizeof(std::uint64_t);
+  if (!light_.charge(size)) return false;
+  own_memory_ = size;
+  return true;
+}
+
 Progress LightTable::lookup(OperationBase& operation, Error&, TransactionCore*, Bytes key,
                             RecordSink sink) noexcept {
   if (!latch_.shared_or_park(operation)) return Progress::waiting;
   const SkipList::Position position = list_.find(key);
+  FIRN_YIELD("light.lookup");
   if (position.equal) sink.take(sink.context, position.node->record->view());
   latch_.release_shared();
   return position.equal ? Progress::yes : Progress::no;
@@ -56,6 +69,9 @@ LightTable::Attempt LightTable::try_write(WriteKind kind, Bytes key, Bytes recor
         refusal = ErrorCode::not_found;
         return Attempt::refused;
       }
+      if (FIRN_PLANTED("light-erase-keeps-pair") && position.node->height > 2) {
+        return Attempt::done;
+      }
       light_.discharge(position.node->memory() + position.node->record->memory());
       list_.unlink(position);
       count_pairs(-1);
@@ -67,7 +83,7 @@ LightTable::Attempt LightTable::try_write(WriteKind kind, Bytes key, Bytes recor
       }
       break;
     case WriteKind::update:
-      if (!position.equal) {
+      if (!position.equal && !FIRN_PLANTED("light-update-inserts")) {
         refusal = ErrorCode::not_found;
         return Attempt::refused;
       }
@@ -76,7 +92,9 @@ LightTable::Attempt LightTable::try_write(WriteKind kind, Bytes key, Bytes recor
       break;
   }
   if (position.equal && record.size() <= position.node->record->capacity) {
+    const std::size_t former_size = position.node->record->size;
     position.node->record->assign(record);
+    if (FIRN_PLANTED("light-put-keeps-tail")) position.node->record->size = former_size;
     return Attempt::done;
   }
   if (prepared.record == nullptr || (!position.equal && prepared.node == nullptr)) {
@@ -111,6 +129,7 @@ Progress LightTable::write(OperationBase& operation, Error& error, TransactionCo
       light_.discharge(prepared.charged);
       return Progress::waiting;
     }
+    FIRN_YIELD("light.write");
     attempt = try_write(kind, key, record, prepared, refusal);
     latch_.release_exclusive();
     if (attempt != Attempt::needs_memory) break;
@@ -124,6 +143,7 @@ Progress LightTable::write(OperationBase& operation, Error& error, TransactionCo
     prepared.charged = needed;
     prepared.node = SkipList::make_node(key, height);
     prepared.record = SkipList::make_record(record);
+    FIRN_YIELD("light.write.prepared");
     if (prepared.node == nullptr || prepared.record == nullptr) {
       light_.discharge(prepared.charged);
       return fail_with(error, fail(ErrorCode::no_memory, "the process's allocator has none left"),
@@ -167,6 +187,9 @@ SkipList::Node* LightTable::first_after(const CursorState& cursor) const noexcep
     return static_cast<SkipList::Node*>(cursor.engine_place)->next[0];
   }
   const SkipList::Position position = list_.find(cursor.key.view());
+  if (FIRN_PLANTED("cursor-skips-after-erase") && position.node != nullptr) {
+    return position.node->next[0];
+  }
   return position.equal ? position.node->next[0] : position.node;
 }
 
@@ -196,11 +219,15 @@ Progress LightTable::move_cursor(OperationBase& operation, Error& error, CursorS
     if (!latch_.shared_or_park(operation)) return Progress::waiting;
     SkipList::Node* node = destination(cursor, move, target);
     if (node != nullptr) {
-      const bool outside = (cursor.has_upper && compare(node->key(), cursor.upper()) >= 0) ||
-                           (cursor.has_lower && compare(node->key(), cursor.lower()) < 0);
+      bool outside = (cursor.has_upper && compare(node->key(), cursor.upper()) >= 0) ||
+                     (cursor.has_lower && compare(node->key(), cursor.lower()) < 0);
+      if (FIRN_PLANTED("cursor-meets-upper-bound") && cursor.has_upper) {
+        outside = outside && compare(node->key(), cursor.upper()) != 0;
+      }
       if (outside) node = nullptr;
     }
     if (node == nullptr) {
+      FIRN_YIELD("light.move.end");
       latch_.release_shared();
       cursor.place = move == Move::previous ? CursorPlace::before_first : CursorPlace::after_last;
       return Progress::no;
@@ -215,6 +242,8 @@ Progress LightTable::move_cursor(OperationBase& operation, Error& error, CursorS
       FIRN_ASSERT(cursor.record.append(node->record->view()).has_value());
       cursor.engine_version = list_.version();
       cursor.engine_place = node;
+      // Once for each move, however warm its buffers are: a seed must give one trace.
+      FIRN_YIELD("light.move");
       latch_.release_shared();
       cursor.place = CursorPlace::at_pair;
       return Progress::yes;

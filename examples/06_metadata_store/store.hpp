@@ -1,0 +1,107 @@
+// The metadata store: the tables of types.hpp behind the deeds that a metadata server needs.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "types.hpp"
+
+namespace mdfs {
+
+/// A directory entry and where its reference leads.
+struct Entry {
+  std::string name;
+  std::uint64_t id = 0;
+  Inode inode;
+};
+
+/// What a walk found out about one entry. A `parent` of 0 makes it the root.
+struct NewEntry {
+  std::uint64_t parent = 0;
+  std::string name;
+  Inode inode;  ///< without the references, which the store fills in
+  Body body;
+};
+
+/// Used by one thread at a time; what it waits for is waited for on its executor.
+class MetadataStore {
+ public:
+  static constexpr std::uint64_t root_id = 1;
+
+  /// Opens the domain, makes the tables that are not there and opens the others.
+  [[nodiscard]] static firn::Result<MetadataStore> open(std::string_view path,
+                                                        const firn::DomainOptions& options);
+
+  /// A number for the next inode.
+  [[nodiscard]] std::uint64_t new_id() noexcept { return next_id_++; }
+  /// Adds an entry whose inode has no other name: `id` is new.
+  [[nodiscard]] firn::Task<firn::Result<void>> add(std::uint64_t id, NewEntry entry);
+  /// Adds an entry that may be a further name of an inode. One at a time: it counts the names.
+  [[nodiscard]] firn::Task<firn::Result<void>> add_link(NewEntry entry);
+  /// Notes that a directory's entries are missing.
+  [[nodiscard]] firn::Result<void> set_contents(std::uint64_t id, Contents contents);
+
+  /// The inode of a path relative to the root; empty if there is none. "..", as in a shell, leads
+  /// to the parent, which for the root is itself; symlinks are not followed.
+  [[nodiscard]] firn::Task<firn::Result<std::optional<Entry>>> resolve(std::string path);
+  /// Resolves a path as the user writes it: absolute below the indexed directory, or relative to
+  /// it. Blocks. `not_found` if there is none, `invalid_argument` if it lies outside.
+  [[nodiscard]] firn::Result<Entry> find(std::string_view path);
+  [[nodiscard]] firn::Result<std::string> root_path();
+
+  /// Where an inode lies, by its parents: absolute, by its first name.
+  [[nodiscard]] firn::Result<std::string> path_of(const Inode& inode);
+
+  /// The entries of a directory, in the order of their names.
+  [[nodiscard]] static firn::Range<DirentKey> range_of(std::uint64_t directory) {
+    return {.lower = DirentKey{directory, ""}, .upper = DirentKey{directory + 1, ""}};
+  }
+
+  /// Visits every entry below a directory, many directories at a time, each on a fiber of its own;
+  /// within a directory in order. `path` of the visitor is relative to the directory.
+  using Visitor = std::function<void(const std::string& path, const Entry& entry)>;
+  [[nodiscard]] firn::Result<void> descend(std::uint64_t directory, const Visitor& visitor);
+
+  /// Runs a coroutine to its end on this thread.
+  template <class T>
+  T run(firn::Task<T> task) {
+    task.start(executor_);
+    while (!task.done()) tick();
+    return task.result();
+  }
+  /// Lets what is under way go on; waits if nothing can.
+  void tick() noexcept {
+    using namespace firn::literals;
+    if (executor_.tick(1_ms) == 0) executor_.wait_for_work();
+  }
+
+  [[nodiscard]] firn::Executor& executor() noexcept { return executor_; }
+  [[nodiscard]] firn::Domain& domain() noexcept { return domain_; }
+  [[nodiscard]] firn::Table<InodeType>& inodes() noexcept { return inodes_; }
+  [[nodiscard]] firn::Table<DirentType>& dirents() noexcept { return dirents_; }
+  [[nodiscard]] firn::Table<OriginType>& origins() noexcept { return origins_; }
+  /// Gives the tables back and closes the domain.
+  [[nodiscard]] firn::Result<void> close();
+
+ private:
+  MetadataStore(firn::Executor executor, firn::Domain domain) noexcept
+      : executor_(std::move(executor)), domain_(std::move(domain)) {}
+  template <class Type>
+  firn::Result<firn::Table<Type>> open_table(std::string_view name);
+  firn::Result<void> list(std::uint64_t directory,
+                          const std::function<void(const Entry&)>& take) noexcept;
+
+  firn::Executor executor_;
+  firn::Domain domain_;
+  firn::Table<BodyType> bodies_;
+  firn::Table<InodeType> inodes_;
+  firn::Table<DirentType> dirents_;
+  firn::Table<OriginType> origins_;
+  std::uint64_t next_id_ = root_id;
+};
+
+}  // namespace mdfs

@@ -1,0 +1,87 @@
+#include "buffer/waiter.hpp"
+
+#include "buffer/pool.hpp"
+
+namespace firn::buffer {
+
+void Waiter::done() noexcept { pool_.give_back(*this); }
+
+bool Quota::add(std::uint64_t amount, std::uint64_t reserve) noexcept {
+  std::uint64_t used = used_.load(std::memory_order_relaxed);
+  do {
+    if (used + amount + reserve > limit_.load(std::memory_order_relaxed)) return false;
+  } while (!used_.compare_exchange_weak(used, used + amount));
+  return true;
+}
+
+bool Quota::take(std::uint64_t amount, bool background) noexcept {
+  if (background) return add(amount, 0);
+  return !waiting_.load() && add(amount, reserve_.load(std::memory_order_relaxed));
+}
+
+void Quota::give(std::uint64_t amount) noexcept {
+  if (amount == 0) return;
+  const std::uint64_t before = used_.fetch_sub(amount);
+  FIRN_ASSERT(before >= amount);
+  // The waiter entered the queue and then looked at `used_`; this is the other way round.
+  if (waiting_.load()) grant();
+}
+
+void Quota::park(Waiter& waiter, std::uint64_t amount, std::uint64_t& grant_to) noexcept {
+  {
+    const base::SpinGuard guard(lock_);
+    waiter.wanted_ = amount;
+    waiter.grant_ = &grant_to;
+    waiter.next_ = nullptr;
+    waiter.commit();
+    (last_ == nullptr ? first_ : last_->next_) = &waiter;
+    last_ = &waiter;
+    waiting_.store(true);
+  }
+  grant();
+}
+
+void Quota::grant() noexcept {
+  while (true) {
+    Waiter* waiter = nullptr;
+    {
+      const base::SpinGuard guard(lock_);
+      waiter = first_;
+      if (waiter == nullptr || !add(waiter->wanted_, waiter->background ? 0 : reserve_.load())) {
+        return;
+      }
+      first_ = waiter->next_;
+      if (first_ == nullptr) {
+        last_ = nullptr;
+        waiting_.store(false);
+      }
+      *waiter->grant_ = waiter->wanted_;
+    }
+    waiter->wake();
+  }
+}
+
+void Quota::refuse_all(const Error& error) noexcept {
+  Waiter* waiter = nullptr;
+  {
+    const base::SpinGuard guard(lock_);
+    waiter = first_;
+    first_ = nullptr;
+    last_ = nullptr;
+    waiting_.store(false);
+  }
+  while (waiter != nullptr) {
+    Waiter* next = waiter->next_;
+    waiter->refused_ = true;
+    waiter->error_ = error;
+    waiter->wake();
+    waiter = next;
+  }
+}
+
+void Quota::set_limit(std::uint64_t limit) noexcept {
+  limit_.store(limit);
+  grant();
+}
+
+}  // namespace firn::buffer

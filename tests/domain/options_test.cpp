@@ -1,0 +1,110 @@
+// Options as text and from the environment.
+#include "support/light.hpp"
+
+#include <cstdlib>
+
+using namespace firn::test;
+using firn::Capability;
+using firn::DomainOptions;
+using firn::DomainType;
+
+namespace {
+
+std::string_view set_error(std::string_view name, std::string_view value) {
+  DomainOptions options;
+  return error_of(set_option(options, name, value));
+}
+std::string set_message(std::string_view name, std::string_view value) {
+  DomainOptions options;
+  return set_option(options, name, value).error().message();
+}
+
+// A variable of the environment for the length of a scope.
+class Variable {
+ public:
+  Variable(const char* name, const char* value) : name_(name) { ::setenv(name, value, 1); }
+  ~Variable() { ::unsetenv(name_); }
+  Variable(const Variable&) = delete;
+  Variable& operator=(const Variable&) = delete;
+
+ private:
+  const char* name_;
+};
+
+}  // namespace
+
+TEST_CASE("options: each can be set by its name", "[domain]") {
+  DomainOptions options;
+  REQUIRE(set_option(options, "type", "light"));
+  REQUIRE(set_option(options, "memory_budget", "64MiB"));
+  REQUIRE(set_option(options, "required", "ordered,sacks"));
+  REQUIRE(options.type == DomainType::light);
+  REQUIRE(options.memory_budget == 64 << 20);
+  REQUIRE(options.required == (Capability::ordered | Capability::sacks));
+}
+
+TEST_CASE("options: an unknown one is invalid_argument and names the nearest", "[domain]") {
+  REQUIRE(set_error("memory_bugdet", "64MiB") == "invalid_argument");
+  REQUIRE(set_message("memory_bugdet", "1").find("'memory_budget'") != std::string::npos);
+  REQUIRE(set_message("typ", "light").find("'type'") != std::string::npos);
+  REQUIRE(set_message("requires", "").find("'required'") != std::string::npos);
+  REQUIRE(set_error("", "") == "invalid_argument");
+}
+
+TEST_CASE("options: unknown values name the nearest", "[domain]") {
+  REQUIRE(set_message("type", "lihgt").find("'light'") != std::string::npos);
+  REQUIRE(set_message("required", "ordered,snapshot").find("'snapshots'") != std::string::npos);
+  REQUIRE(set_error("required", "ordered,,sacks") == "invalid_argument");
+}
+
+TEST_CASE("options: a refused value changes nothing", "[domain]") {
+  DomainOptions options{
+      .type = DomainType::light, .memory_budget = 5, .required = Capability::abort};
+  for (const auto* name : {"type", "memory_budget", "required", "unknown"}) {
+    REQUIRE_FALSE(set_option(options, name, "ordered,nonsense"));
+  }
+  REQUIRE(options.type == DomainType::light);
+  REQUIRE(options.memory_budget == 5);
+  REQUIRE(options.required == Capability::abort);
+}
+
+TEST_CASE("options: sizes are numbers of bytes with binary units", "[domain]") {
+  const auto size = [](std::string_view text) {
+    DomainOptions options;
+    return set_option(options, "memory_budget", text) ? options.memory_budget : 0;
+  };
+  CHECK(size("4096") == 4096);
+  CHECK(size("3KiB") == 3072);
+  CHECK(size("1 GiB") == 1u << 30);
+  CHECK(size("2TiB") == std::uint64_t{2} << 40);
+  CHECK(size("18446744073709551615") == ~std::uint64_t{0});
+}
+
+TEST_CASE("options: bad sizes are invalid_argument", "[domain]") {
+  for (const auto* text : {"", " ", "MiB", "-1", "+1", "64MB", "64mib", "64M", "1.5GiB", "0x10",
+                           "18446744073709551616", "16777216TiB", "64MiB ", "64MiB64MiB"}) {
+    INFO(text);
+    CHECK(set_error("memory_budget", text) == "invalid_argument");
+  }
+}
+
+TEST_CASE("options: the environment sets what its variables name", "[domain]") {
+  const Variable type("FIRN_TYPE", "light");
+  const Variable budget("FIRN_MEMORY_BUDGET", "2MiB");
+  const auto options = firn::options_from_environment({.required = Capability::sacks}).value();
+  REQUIRE(options.type == DomainType::light);
+  REQUIRE(options.memory_budget == 2 << 20);
+  REQUIRE(options.required == Capability::sacks);
+}
+
+TEST_CASE("options: a bad variable of the environment is invalid_argument", "[domain]") {
+  const Variable budget("FIRN_MEMORY_BUDGET", "lots");
+  REQUIRE(error_of(firn::options_from_environment()) == "invalid_argument");
+}
+
+TEST_CASE("options: without variables the environment leaves the base alone", "[domain]") {
+  const auto options =
+      firn::options_from_environment({.type = DomainType::rvm, .memory_budget = 7}).value();
+  REQUIRE(options.type == DomainType::rvm);
+  REQUIRE(options.memory_budget == 7);
+}

@@ -1,0 +1,61 @@
+// The domain types that a test of the contract runs on. A new type joins by one entry.
+#pragma once
+
+#include <cstdlib>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <firn/firn.hpp>
+
+namespace firn::tests {
+
+struct DomainFactory {
+  DomainType type;
+  /// What a domain of the type is opened at. `name` differs between domains open at one time.
+  std::string (*path)(std::string_view name);
+  /// Removes what a former run left there.
+  void (*remove)(const std::string& path);
+
+  [[nodiscard]] std::string_view name() const noexcept { return name_of(type); }
+  [[nodiscard]] Capability capabilities() const noexcept { return capabilities_of(type); }
+  [[nodiscard]] DomainOptions options() const {
+    DomainOptions options;
+    options.type = type;
+    return options;
+  }
+  /// Tables are made persistent where the type can.
+  [[nodiscard]] TableOptions table_options() const {
+    TableOptions options;
+    options.persistence = includes(capabilities(), Capability::persistent) ? Persistence::persistent
+                                                                           : Persistence::volatile_;
+    return options;
+  }
+};
+
+inline const std::vector<DomainFactory>& every_domain() {
+  static const std::vector<DomainFactory> factories = {
+      {.type = DomainType::light,
+       .path = [](std::string_view name) { return std::string(name); },
+       .remove = [](const std::string&) {}},
+  };
+  return factories;
+}
+
+/// Null when no type of that name is part of this build.
+inline const DomainFactory* domain_named(std::string_view name) {
+  for (const DomainFactory& factory : every_domain()) {
+    if (factory.name() == name) return &factory;
+  }
+  return nullptr;
+}
+
+/// All of them, or the one that FIRN_DOMAIN names (none, if there is no such).
+inline std::vector<DomainFactory> chosen_domains() {
+  const char* chosen = std::getenv("FIRN_DOMAIN");
+  if (chosen == nullptr || *chosen == '\0') return every_domain();
+  const DomainFactory* factory = domain_named(chosen);
+  return factory == nullptr ? std::vector<DomainFactory>{} : std::vector<DomainFactory>{*factory};
+}
+
+}  // namespace firn::tests
