@@ -1,8 +1,7 @@
 #include "runtime/io_queue.hpp"
 
-#include <sched.h>
-
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <new>
 
@@ -81,7 +80,6 @@ Result<std::unique_ptr<IoQueue>> IoQueue::create(ExecutorCore& executor, IoMetho
 
 IoQueue::~IoQueue() {
   FIRN_ASSERT(under_way_count_ == 0);  // requests end before their executor
-  while (held_count_.load(std::memory_order_acquire) != 0) sched_yield();
   if (attached_) executor_.detach(*this);
 }
 
@@ -177,10 +175,7 @@ void IoQueue::pump() noexcept {
     ++in_flight_count_;
     first_waiting_ = next;
   }
-  if (count_for_threads > 0) {
-    held_count_.fetch_add(count_for_threads, std::memory_order_relaxed);
-    threads_->post(for_threads, last_for_threads, count_for_threads);
-  }
+  if (count_for_threads > 0) threads_->post(for_threads, last_for_threads, count_for_threads);
   if (ring_ == nullptr) return;
   if (taken) taken = ring_->enter();
   harvest();

@@ -13,7 +13,6 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -133,9 +132,6 @@ class IoQueue final : public CompletionSource {
   Runnable* last_waiting_ = nullptr;
   std::size_t under_way_count_ = 0;
   std::uint32_t in_flight_count_ = 0;  // in the ring or with the helper threads
-
-  /// Requests that a helper thread still holds; it takes itself off after its last touch.
-  std::atomic<std::uint32_t> held_count_{0};
 };
 
 /// Takes `bytes` off the front of the request's vectors. True: nothing is left.

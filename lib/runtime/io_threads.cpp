@@ -130,9 +130,9 @@ void IoThreads::run() noexcept {
 }
 
 void IoThreads::perform(IoRequest& request) noexcept {
-  IoQueue& queue = *request.queue;
+  const IoCalls& calls = request.queue->calls_;
   while (true) {
-    const long result = call_once(queue.calls_, request);
+    const long result = call_once(calls, request);
     if (result == -EINTR || result == -EAGAIN) {
       if (request.kind != IoKind::call && request.retry_count++ < IoQueue::retry_count_max)
         continue;
@@ -148,9 +148,7 @@ void IoThreads::perform(IoRequest& request) noexcept {
     }
     break;
   }
-  request.home->send(request);
-  // The request, and the executor, may be gone as soon as the queue's destructor sees this.
-  queue.held_count_.fetch_sub(1, std::memory_order_release);
+  request.home->send(request);  // the request, its queue and the executor may be gone now
 }
 
 }  // namespace firn::runtime
