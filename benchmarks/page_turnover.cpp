@@ -1,0 +1,236 @@
+// Page turnover: one thread reads pages at random out of a store many times larger than the memory
+// budget, so that nearly every read is a fault, a read from the device and an eviction. Beside it,
+// scripts/bench_turnover runs fio on the same file.
+//
+//   page_turnover FILE [--class C] [--depth N] [--seconds S] [--size BYTES] [--budget BYTES]
+//
+// Makes a store in FILE with --size bytes of raw pages of class C (4 KiB << C). Prints one line:
+// block, depth, pages per second, the thread's own processor time per page.
+#include <sys/resource.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string_view>
+#include <vector>
+
+#include <firn/fiber.hpp>
+
+#include "buffer/optimistic_read.hpp"
+#include "buffer/pool.hpp"
+#include "runtime/executor_access.hpp"
+#include "segment/file.hpp"
+
+namespace {
+
+using namespace firn;
+using buffer::Access;
+using buffer::PageSlot;
+using Clock = std::chrono::steady_clock;
+
+struct Settings {
+  const char* path = nullptr;
+  unsigned size_class = 0;
+  std::size_t depth = 64;
+  double seconds = 5;
+  std::uint64_t size = std::uint64_t{1} << 30;
+  std::uint64_t budget = std::uint64_t{64} << 20;
+};
+
+[[noreturn]] void stop(const char* what, const Error& error) {
+  std::fprintf(stderr, "page_turnover: %s: %s\n", what, error.message().c_str());
+  std::_Exit(1);
+}
+
+double processor_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_THREAD, &usage);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+Settings parse(int count, char** arguments) {
+  Settings settings;
+  for (int index = 1; index < count; ++index) {
+    const std::string_view name = arguments[index];
+    if (name.substr(0, 2) != "--") {
+      settings.path = arguments[index];
+    } else if (++index < count) {
+      const double value = std::atof(arguments[index]);
+      if (name == "--class") settings.size_class = static_cast<unsigned>(value);
+      if (name == "--depth") settings.depth = static_cast<std::size_t>(value);
+      if (name == "--seconds") settings.seconds = value;
+      if (name == "--size") settings.size = static_cast<std::uint64_t>(value);
+      if (name == "--budget") settings.budget = static_cast<std::uint64_t>(value);
+    }
+  }
+  if (settings.path == nullptr || settings.depth == 0) {
+    std::fprintf(stderr,
+                 "usage: page_turnover FILE [--class C] [--depth N] [--seconds S] [--size BYTES] "
+                 "[--budget BYTES]\n");
+    std::exit(2);
+  }
+  return settings;
+}
+
+// Reads one page optimistically, as a lookup in a leaf does.
+class ReadPage final : public Operation<int> {
+ public:
+  ReadPage(buffer::Pool& pool, PageSlot page) : waiter_(pool, *this), pool_(pool), page_(page) {}
+
+ private:
+  using Progress = firn::detail::Progress;
+  Progress step() noexcept override {
+    while (true) {
+      buffer::Descriptor& descriptor = pool_.descriptor(page_);
+      if (const auto seen = descriptor.state.optimistic_begin()) {
+        std::uint64_t word = 0;
+        if (!buffer::load_optimistic(word, pool_.resolve(page_) + sizeof(format::PageHeader))) {
+          continue;
+        }
+        if (!descriptor.state.validate(*seen)) continue;
+        waiter_.done();
+        if (word != page_.bits()) stop("another page's bytes", Error{});
+        return Progress::yes;
+      }
+      switch (pool_.fault_or_park(waiter_, page_, error_)) {
+        case Access::parked:
+          return Progress::waiting;
+        case Access::failed:
+          waiter_.done();
+          return Progress::failed;
+        case Access::ready:
+        case Access::again:
+          break;
+      }
+    }
+  }
+  void settle(Progress progress) noexcept override {
+    if (progress == Progress::failed) return settle_with(fail(error_));
+    settle_with(Result<int>(0));
+  }
+
+  buffer::Waiter waiter_;
+  buffer::Pool& pool_;
+  PageSlot page_;
+};
+
+template <class Work>
+void on_fiber(Executor& executor, Work&& work) {
+  bool done = false;
+  const auto spawned = fiber::spawn(executor, [&]() noexcept {
+    work();
+    done = true;
+  });
+  if (!spawned.has_value()) stop("fiber", spawned.error());
+  while (!done) {
+    if (executor.tick(std::chrono::nanoseconds(0)) == 0 && !done) executor.wait_for_work();
+  }
+}
+
+void fill(buffer::Pool& pool, runtime::ExecutorCore& core, Executor& executor,
+          const Settings& settings, std::vector<PageSlot>& pages) {
+  on_fiber(executor, [&] {
+    buffer::Waiter waiter(pool, *runtime::current_fiber());
+    const std::size_t bytes = buffer::page_bytes(settings.size_class);
+    for (std::uint64_t filled = 0; filled < settings.size;) {
+      format::PageHeader header;
+      header.kind = format::PageKind::raw;
+      header.length = static_cast<std::uint32_t>(bytes);
+      PageSlot page;
+      Error error;
+      const Access access = pool.create_or_park(waiter, settings.size_class, header, page, error);
+      if (access == Access::parked) runtime::FiberContext::suspend();
+      if (access == Access::failed) stop("create", error);
+      if (access != Access::ready) continue;
+      std::uint64_t number = 0;
+      if (!pool.begin_change({&page, 1}, {}, number)) stop("change", Error{});
+      for (std::size_t at = sizeof header; at < bytes; at += sizeof(std::uint64_t)) {
+        const std::uint64_t word = page.bits() + (at - sizeof header);
+        std::memcpy(pool.resolve(page) + at, &word, sizeof word);
+      }
+      pool.release_exclusive(page);
+      pages.push_back(page);
+      filled += bytes;
+    }
+    if (auto done = pool.checkpoint(core, {}); !done.has_value()) {
+      stop("checkpoint", done.error());
+    }
+  });
+}
+
+}  // namespace
+
+int main(int argument_count, char** arguments) {
+  const Settings settings = parse(argument_count, arguments);
+  auto created = runtime::ExecutorCore::create();
+  if (!created.has_value()) stop("executor", created.error());
+  runtime::ExecutorCore& core = **created;
+  Executor executor = ExecutorAccess::adopt(&core);
+  segment::FileOptions file_options;
+  file_options.size_bytes = (settings.size + settings.size / 4 + (16 << 20)) >> 20 << 20;
+  file_options.preallocate = true;
+  file_options.force = true;
+  auto file = segment::FileBackend::create(settings.path, file_options);
+  if (!file.has_value()) stop(settings.path, file.error());
+  std::unique_ptr<store::Store> store;
+  on_fiber(executor, [&] {
+    auto made = store::Store::create(core, **file, {}, 1);
+    if (!made.has_value()) stop("store", made.error());
+    store = std::move(*made);
+  });
+  buffer::PoolOptions options;
+  options.memory_budget = settings.budget;
+  options.memory.data_bytes = settings.size;
+  auto pool = buffer::Pool::create(*store, options);
+  if (!pool.has_value()) stop("pool", pool.error());
+  if (auto begun = (*pool)->start_background(core); !begun.has_value()) {
+    stop("background", begun.error());
+  }
+  std::vector<PageSlot> pages;
+  fill(**pool, core, executor, settings, pages);
+
+  std::mt19937_64 random(1);
+  std::vector<std::optional<ReadPage>> readers(settings.depth);
+  const std::uint64_t faults_before = (*pool)->statistics().faults;
+  const double processor_before = processor_seconds();
+  const auto begin = Clock::now();
+  const auto end = begin + std::chrono::duration<double>(settings.seconds);
+  bool ending = false;
+  std::size_t under_way = 0;
+  do {
+    ending = ending || Clock::now() >= end;
+    under_way = 0;
+    for (auto& reader : readers) {
+      while (!reader.has_value() || reader->done()) {
+        if (reader.has_value() && !reader->result().has_value()) {
+          stop("read", reader->result().error());
+        }
+        reader.reset();
+        if (ending) break;
+        reader.emplace(**pool, pages[random() % pages.size()]);
+        static_cast<void>(reader->post(executor));
+      }
+      under_way += reader.has_value() ? 1 : 0;
+    }
+    if (under_way > 0 && executor.tick(std::chrono::nanoseconds(0)) == 0) executor.wait_for_work();
+  } while (under_way > 0);
+  const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  const double processor = processor_seconds() - processor_before;
+  const auto faults = static_cast<double>((*pool)->statistics().faults - faults_before);
+  (*pool)->stop_background();
+  const buffer::PoolStatistics figures = (*pool)->statistics();
+  std::printf(
+      "turnover: block %zu, depth %zu: %.0f reads/s, %.2f us of processor each, %llu evicted, "
+      "%llu waits for memory\n",
+      buffer::page_bytes(settings.size_class), settings.depth, faults / seconds,
+      processor * 1e6 / faults, static_cast<unsigned long long>(figures.evictions),
+      static_cast<unsigned long long>(figures.memory_waits));
+  return 0;
+}
