@@ -35,7 +35,8 @@ inline constexpr std::uint64_t topic_begun = 1;
 inline constexpr std::uint64_t topic_published = 2;
 inline constexpr std::uint64_t history_domain_id = 0x6669726e;
 /// Small chunks make many of them, and holes that are filled again.
-inline constexpr store::StoreOptions history_options{.chunk_bytes = 32 * 1024, .fold_percent = 50};
+inline constexpr store::StoreOptions history_options{
+    .chunk_bytes = 32 * 1024, .fold_percent = 50, .log_bytes_min = 1024};
 inline constexpr std::uint64_t history_bytes = 1_MiB;
 
 inline segment::SimulatedOptions device_options(std::uint64_t seed) {
@@ -95,8 +96,7 @@ class PageHistory {
 
   Result<void> change_something() {
     if (now_.size() < 3 || (now_.size() < options_.pages_max && random_.one_in(3))) {
-      FIRN_TRY_ASSIGN(const PageId page,
-                      store_->allocate_page(static_cast<unsigned>(random_.below(3))));
+      FIRN_TRY_ASSIGN(const PageId page, new_page(static_cast<unsigned>(random_.below(3))));
       return start_write(page);
     }
     auto chosen = now_.begin();
@@ -104,11 +104,29 @@ class PageHistory {
     const PageId page = chosen->first;
     wait_for(page);
     if (random_.one_in(5)) {
-      FIRN_TRY(store_->free_page(page, store_->number()));
-      now_.erase(page);
-      return {};
+      return give_up(page);
     }
     return start_write(page);
+  }
+
+  // An id that was given up comes back only when the checkpoint after that one is published.
+  Result<PageId> new_page(unsigned size_class) {
+    FIRN_TRY_ASSIGN(const PageId page, store_->allocate_page(size_class));
+    const auto given_up = given_up_.find(page);
+    if (given_up != given_up_.end()) {
+      if (store_->published_number() <= given_up->second) {
+        return fail(ErrorCode::invalid_state, "page {} is used again too early", page.bits());
+      }
+      given_up_.erase(given_up);
+    }
+    return page;
+  }
+
+  Result<void> give_up(PageId page) {
+    FIRN_TRY(store_->free_page(page, store_->number()));
+    given_up_[page] = store_->number();
+    now_.erase(page);
+    return {};
   }
 
   // The write goes on while the history does; a page has one at a time.
@@ -174,9 +192,8 @@ class PageHistory {
     FIRN_TRY(first_failure_);
     mark(topic_begun, content);
     // Some changes already belong to the next checkpoint while this one is published.
-    for (std::uint64_t early = random_.below(3); early > 0; --early) {
-      FIRN_TRY_ASSIGN(const PageId page, store_->allocate_page(0));
-      FIRN_TRY(start_write(page));
+    for (std::uint64_t early = random_.below(4); early > 0; --early) {
+      FIRN_TRY(change_something());
     }
     if (auto published = store_->publish(executor_.core(), number, payload_of(content));
         !published.has_value()) {
@@ -194,6 +211,7 @@ class PageHistory {
   std::unique_ptr<Store> store_;
   std::vector<Content> contents_;
   Content now_;
+  std::map<PageId, std::uint64_t> given_up_;  // under which number
   std::map<PageId, std::unique_ptr<Flight>> flights_;
   runtime::Fiber* waiter_ = nullptr;
   Result<void> first_failure_;
