@@ -228,8 +228,7 @@ void Store::record_write(PageWrite& write) noexcept {
   const MappingEntry now{.location = Location(write.segment, write.extent),
                          .checksum = write.checksum};
   mapping_.set(write.page, now);
-  const std::uint64_t under =
-      FIRN_PLANTED("change-under-wrong-number") ? number() : write.number;
+  const std::uint64_t under = FIRN_PLANTED("change-under-wrong-number") ? number() : write.number;
   // There is room: it was made when the write began.
   impl_->changes[under % 2].push_back({.page = write.page, .now = now, .before = before});
   StoreStatistics& statistics = impl_->statistics;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -54,6 +55,7 @@ class PageHistory {
     unsigned changes = 8;  ///< between two checkpoints
     std::size_t pages_max = 12;
     bool grow = true;
+    std::function<void()> on_published;  ///< after each checkpoint
   };
 
   PageHistory(segment::SimulatedBackend& backend, SimulatedExecutor& executor,
@@ -201,6 +203,7 @@ class PageHistory {
       return published;
     }
     mark(topic_published, content);
+    if (options_.on_published) options_.on_published();
     return {};
   }
 
