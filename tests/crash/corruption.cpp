@@ -662,27 +662,26 @@ class Matrix {
   // checkpoint before is still there, since nothing that it names was used for the opening's.
   void failed_openings() {
     phase_ = "failed openings";
-    for (unsigned round = 0; round < 8 && ok(); ++round) {
-      segment::SimulatedDevice device(last_.image);
+    for (std::size_t index = 1; index < checkpoints_.size() && ok(); ++index) {
+      const Checkpoint& newest = checkpoints_[index];
+      segment::SimulatedDevice device(newest.image);
       {
-        segment::SimulatedOptions options;
-        options.seed = round;
-        options.faults.push_back({.kind = segment::FaultKind::cancelled,
-                                  .count = segment::FaultRule::forever,
-                                  .offset_max = format::superblock_area_bytes - 1});
-        options.faults.back().first = 5;  // the superblocks are read
-        segment::SimulatedBackend backend(device, options);
-        for (unsigned attempt = 0; attempt < 2; ++attempt) {
-          auto opened = Store::open(executor_.core(), backend, history_options);
-          if (opened.has_value()) return reject("opens without a superblock of its own");
+        segment::SimulatedBackend backend(device, {});
+        // Reads of the superblocks, then the sync before they are written.
+        backend.inject({.kind = segment::FaultKind::cancelled,
+                        .first = 5,
+                        .count = segment::FaultRule::forever,
+                        .offset_max = format::superblock_area_bytes - 1});
+        if (Store::open(executor_.core(), backend, history_options).has_value()) {
+          return reject("opens without a superblock of its own");
         }
       }
-      const auto slot = static_cast<unsigned>(last_.number % 2);
+      const auto slot = static_cast<unsigned>(newest.number % 2);
       for (unsigned copy = 0; copy < 2; ++copy) {
         device.flip_bit(format::superblock_offset(slot, copy) + random_.below(4096), 3);
       }
       segment::SimulatedBackend backend(device, {});
-      expect_opens(backend, former_, 2, true);
+      expect_opens(backend, checkpoints_[index - 1], 2, true);
       tally_.add(Target::superblock, Kind::flip);
     }
   }
