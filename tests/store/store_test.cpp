@@ -160,10 +160,14 @@ TEST_CASE("store: a checkpoint without room can be published later", "[store]") 
     std::vector<PageId> pages(1000);
     pages.resize(store.list_pages(PageId(), pages));
     const std::uint64_t number = store.begin_checkpoint();
-    for (int attempt = 0; attempt < 10 && left < 3; ++attempt) {
+    for (int attempt = 0; attempt < 10; ++attempt) {
       const auto before = store.space_statistics();
       const auto published = store.publish(core, number, {});
-      REQUIRE(!published.has_value());
+      if (published.has_value()) {
+        REQUIRE(left >= 4);  // three of changes, one of the manifest
+        REQUIRE(attempt == 0);
+        break;
+      }
       REQUIRE(published.error().code == ErrorCode::no_space);
       REQUIRE(!store.failed());
       REQUIRE(store.space_statistics().free == before.free);
@@ -175,8 +179,9 @@ TEST_CASE("store: a checkpoint without room can be published later", "[store]") 
     request.size = 512_KiB;
     REQUIRE(segment::await(backend, core, request).has_value());
     REQUIRE(store.take_growth().has_value());
-    const auto published = store.publish(core, number, {});
-    REQUIRE(published.has_value());
+    if (store.published_number() < number) {
+      REQUIRE(store.publish(core, number, {}).has_value());
+    }
     store.check_well_formed();
     REQUIRE(store.statistics().checkpoints == 2);
     made->reset();
