@@ -103,7 +103,9 @@ Result<void> Publication::prepare() {
       continue;
     }
     for (const Piece& taken : pieces_) {
-      if (!taken.location.none()) store_.give_back(taken.location.extent(), number_);
+      if (!taken.location.none()) {
+        store_.impl_->space_of(segment_zero).take_back(taken.location.extent());
+      }
     }
     return fail(extent.error());
   }
