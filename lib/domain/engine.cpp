@@ -64,8 +64,13 @@ Result<void> check_name(const std::string& name) noexcept {
   return {};
 }
 
+// Set when the thread's store is gone. Destructors of the program's own statics and thread locals
+// run later than that and may call Firn: they find no warm buffers. It has no destructor itself.
+constinit thread_local bool buffer_store_gone = false;
+
 // Warm buffers of this thread. Bounded: no more of them, and none larger, than these.
 struct BufferStore {
+  ~BufferStore() { buffer_store_gone = true; }
   static constexpr std::size_t count_max = 16;
   static constexpr std::size_t kept_capacity_max = 64 * 1024;
   std::array<Buffer, count_max> buffers;
@@ -114,13 +119,15 @@ void release(TableCore& core) noexcept {
 }
 
 Buffer take_buffer() noexcept {
+  if (buffer_store_gone) return Buffer();
   BufferStore& store = buffer_store;
   if (store.count == 0) return Buffer();
   return std::move(store.buffers[--store.count]);
 }
 void give_buffer(Buffer&& buffer) noexcept {
-  BufferStore& store = buffer_store;
   Buffer given = std::move(buffer);
+  if (buffer_store_gone) return;
+  BufferStore& store = buffer_store;
   if (store.count == BufferStore::count_max || given.capacity() == 0 ||
       given.capacity() > BufferStore::kept_capacity_max) {
     return;

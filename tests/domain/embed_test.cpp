@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <functional>
 #include <iostream>
+#include <thread>
 
 using namespace firn::test;
 using firn::Domain;
@@ -235,6 +236,32 @@ TEST_CASE("embed: the parent goes on while a child lives", "[embed]") {
   int status = 0;
   REQUIRE(::waitpid(child, &status, 0) == child);
   REQUIRE(status == 0);
+}
+
+// Destructors of a program's statics and thread locals run after those of Firn's own thread locals
+// if they were built before Firn was first called.
+TEST_CASE("embed: destructors that run at the end of a thread may use a domain", "[embed]") {
+  Domain domain = open_light();
+  auto words = create<WordType>(domain, "words");
+  struct Late {
+    firn::Table<WordType>* table = nullptr;
+    ~Late() {
+      std::uint64_t key = 100;
+      for (int round = 0; round < 40; ++round) {
+        static_cast<void>(table->put(key++, std::string(100, 'l')).wait());
+        auto cursor = table->cursor({.lower = 100, .upper = {}});
+        while (cursor.next().wait().value_or(false)) continue;
+      }
+    }
+  };
+  std::thread([&] {
+    thread_local Late late;
+    late.table = &words;
+    for (std::uint64_t key = 0; key < 10; ++key) {
+      REQUIRE(words.put(key, std::string(100, 'e')).wait());
+    }
+  }).join();
+  REQUIRE(contents(words).size() == 50);
 }
 
 // An executor of the parent's and the child's share nothing either: each sleeps and wakes alone.
