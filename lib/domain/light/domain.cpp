@@ -113,7 +113,7 @@ Result<std::vector<std::uint64_t>> LightDomain::resolve_references(const TypeDes
   const auto is_target = [&type](std::string_view name) {
     return std::find(type.references.begin(), type.references.end(), name) != type.references.end();
   };
-  for (const std::string_view name : options.references) {
+  for (const std::string& name : options.references) {
     const LightTable* table = find_by_name(name);
     if (table == nullptr) {
       return fail(ErrorCode::invalid_argument, "a table named in 'references' does not exist");
