@@ -154,8 +154,9 @@ struct TakeNothing {
 }  // namespace detail
 
 /// A domain's handle: move-only; its calls may be made by many threads at a time, each with its own
-/// operations. Closing it, or dropping it, invalidates all handles that came from it: their calls
-/// are `invalid_state`. After a fork the child may not use it (`invalid_state`).
+/// operations, which it outlives. Closing it, or dropping it, invalidates all handles that came
+/// from it: their calls are `invalid_state`. After a fork the child may not use it
+/// (`invalid_state`).
 class Domain {
  public:
   /// Opens the domain at `path`, or makes one. Errors: `unsupported` names the first capability in
