@@ -10,10 +10,12 @@
 #include <cerrno>
 #include <clocale>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <functional>
 #include <iostream>
+#include <new>
 #include <thread>
 
 using namespace firn::test;
@@ -262,6 +264,44 @@ TEST_CASE("embed: destructors that run at the end of a thread may use a domain",
     }
   }).join();
   REQUIRE(contents(words).size() == 50);
+}
+
+TEST_CASE("embed: a forked child ends although an operation of its parent's thread waits",
+          "[embed]") {
+  using Put = firn::WriteOperation<WordType>;
+  Domain domain = open_light();
+  auto words = create<WordType>(domain, "words");
+  REQUIRE(words.insert(1, "one").wait());
+  // Built first, so that it ends the child after Firn's own thread locals are destroyed there.
+  struct Last {
+    bool in_child = false;
+    ~Last() {
+      if (in_child) ::_exit(0);
+    }
+  };
+  // Of static life, so that the child destroys no operation that waits.
+  alignas(Put) static std::byte memory[sizeof(Put)];
+  int status = -1;
+  std::thread([&] {
+    thread_local Last last;
+    auto* put = ::new (static_cast<void*>(memory)) Put(words.put(1, "a longer one"));
+    auto read = words.read(1, [&](firn::Bytes) noexcept {  // keeps the latch meanwhile
+      auto executor = firn::detail::executor_of_this_thread();
+      static_cast<void>(put->start_with(
+          *executor, [](void*) noexcept {}, nullptr));
+      const pid_t child = ::fork();
+      if (child == 0) {
+        last.in_child = true;
+        std::exit(1);
+      }
+      static_cast<void>(::waitpid(child, &status, 0));
+    });
+    CHECK(read.wait());
+    firn::detail::run_until_done(*put);
+    CHECK(put->result());
+    put->~Put();
+  }).join();
+  REQUIRE(status == 0);
 }
 
 // An executor of the parent's and the child's share nothing either: each sleeps and wakes alone.
