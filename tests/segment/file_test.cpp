@@ -183,6 +183,33 @@ TEST_CASE("file segment: below a domain's directory no link is followed", "[segm
   ::close(directory);
 }
 
+TEST_CASE("file segment: an empty file that others may read becomes its user's own",
+          "[segment-local]") {
+  const Scratch scratch;
+  const std::string path = scratch.file("disk.seg");
+  put(path, "");
+  REQUIRE(::chmod(path.c_str(), 0644) == 0);
+  REQUIRE(create(path, sized(mib)).has_value());
+  REQUIRE((status_of(path).st_mode & 07777) == 0600);
+}
+
+TEST_CASE("file segment: a file that loses its name while it is opened is not_found",
+          "[segment-local]") {
+  static const segment::FileCalls unlinking{
+      [](int directory, const char* path, int flags, mode_t mode) {
+        const int fd = segment::kernel_file_calls().open_at(directory, path, flags, mode);
+        if (fd >= 0) ::unlinkat(directory, path, 0);
+        return fd;
+      },
+      segment::kernel_file_calls().fallocate};
+  const Scratch scratch;
+  const std::string path = scratch.file("disk.seg");
+  REQUIRE(create(path, sized(mib)).has_value());
+  FileOptions options = sized(0);
+  options.calls = &unlinking;
+  REQUIRE(code_of(open(path, options)) == code_of(ErrorCode::not_found));
+}
+
 TEST_CASE("file segment: a second opener is busy and is told who the first is", "[segment-local]") {
   const Scratch scratch;
   const std::string path = scratch.file("disk.seg");
