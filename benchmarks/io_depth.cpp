@@ -69,7 +69,8 @@ double processor_seconds() {
 }
 
 void turn(Run& run) {
-  if (run.executor->tick(std::chrono::milliseconds(1)) == 0) run.executor->wait_for_work();
+  run.executor->tick(std::chrono::milliseconds(1));
+  if (run.under_way > 0) run.executor->wait_for_work();
 }
 
 void fill(Run& run, std::byte* bytes) {

@@ -207,13 +207,17 @@ std::optional<base::TimePoint> ExecutorCore::deadline() const noexcept {
 }
 
 void ExecutorCore::wait_for_work() noexcept {
-  int timeout_ms = -1;
+  std::optional<std::chrono::nanoseconds> timeout;
   if (const auto due = deadline()) {
     if (*due == base::TimePoint::min()) return;
-    const auto left = *due - now();
-    if (left <= std::chrono::nanoseconds::zero()) return;
+    timeout = *due - now();
+    if (*timeout <= std::chrono::nanoseconds::zero()) return;
+  }
+  if (io_ != nullptr && io_->sleep(timeout)) return;
+  int timeout_ms = -1;
+  if (timeout.has_value()) {
     // Rounded up, so that the timer has fallen due when poll returns; at most an hour at a time.
-    const auto ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
+    const auto ms = std::chrono::ceil<std::chrono::milliseconds>(*timeout).count();
     timeout_ms = static_cast<int>(std::min<std::int64_t>(ms, 3'600'000));
   }
   pollfd descriptor{.fd = event_fd_, .events = POLLIN, .revents = 0};

@@ -1,8 +1,7 @@
 #include "runtime/io_queue.hpp"
 
-#include <sched.h>
-
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <new>
 
@@ -81,7 +80,6 @@ Result<std::unique_ptr<IoQueue>> IoQueue::create(ExecutorCore& executor, IoMetho
 
 IoQueue::~IoQueue() {
   FIRN_ASSERT(under_way_count_ == 0);  // requests end before their executor
-  while (held_count_.load(std::memory_order_acquire) != 0) sched_yield();
   if (attached_) executor_.detach(*this);
 }
 
@@ -109,6 +107,7 @@ void IoQueue::stay_on_thread() noexcept {
   if (ring_ == nullptr || thread_ == thread_number()) return;
   FIRN_ASSERT(in_flight_count_ == 0);  // an executor with I/O under way stays on its thread
   ring_.reset();
+  armed_ = false;
   if (!open_ring().has_value()) {
     const Result<void> opened = open_threads();
     FIRN_ASSERT(opened.has_value());
@@ -145,7 +144,8 @@ void IoQueue::keep_awake() noexcept {
 }
 
 void IoQueue::pump() noexcept {
-  if (under_way_count_ == 0) return;
+  // The request that watches the descriptor may end at any time.
+  if (under_way_count_ == 0 && (ring_ == nullptr || !ring_->has_completions())) return;
   stay_on_thread();
   Runnable* for_threads = nullptr;
   Runnable* last_for_threads = nullptr;
@@ -175,10 +175,7 @@ void IoQueue::pump() noexcept {
     ++in_flight_count_;
     first_waiting_ = next;
   }
-  if (count_for_threads > 0) {
-    held_count_.fetch_add(count_for_threads, std::memory_order_relaxed);
-    threads_->post(for_threads, last_for_threads, count_for_threads);
-  }
+  if (count_for_threads > 0) threads_->post(for_threads, last_for_threads, count_for_threads);
   if (ring_ == nullptr) return;
   if (taken) taken = ring_->enter();
   harvest();
@@ -195,6 +192,7 @@ void IoQueue::harvest() noexcept {
       completed(*completions[index].request, completions[index].result);
     }
   } while (count == completions.size());
+  if (ring_->take_wake()) signalled_ = true;
 }
 
 void IoQueue::completed(IoRequest& request, int result) noexcept {
@@ -231,6 +229,7 @@ void IoQueue::arm() noexcept {
   pump();
   if (ring_ == nullptr || under_way_count_ == 0) return;
   ring_->arm();
+  armed_ = true;
   if (!ring_->has_completions()) return;
   signalled_ = true;
   static_cast<void>(ring_->enter());
@@ -239,11 +238,24 @@ void IoQueue::arm() noexcept {
 }
 
 bool IoQueue::disarm() noexcept {
-  if (ring_ == nullptr) return false;
-  ring_->disarm();
-  const bool signalled = signalled_ || ring_->has_completions();
+  const bool signalled = signalled_ || (armed_ && ring_->has_completions());
   signalled_ = false;
+  if (armed_) ring_->disarm();
+  armed_ = false;
   return signalled;
+}
+
+bool IoQueue::sleep(std::optional<std::chrono::nanoseconds> timeout) noexcept {
+  if (!armed_ || thread_ != thread_number()) return false;
+  if (ring_->has_completions()) return true;
+  // From here on the ring wakes us itself. What it writes until this takes effect is noticed by the
+  // request that watches the descriptor, and taken back after that.
+  ring_->disarm();
+  armed_ = false;
+  if (ring_->wait(executor_.fd(), timeout)) return true;
+  ring_->arm();
+  armed_ = true;
+  return ring_->has_completions();
 }
 
 }  // namespace firn::runtime

@@ -13,10 +13,11 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include <firn/result.hpp>
 
@@ -95,6 +96,9 @@ class IoQueue final : public CompletionSource {
   [[nodiscard]] bool busy() const noexcept override { return under_way_count_ > 0; }
   void arm() noexcept override;
   [[nodiscard]] bool disarm() noexcept override;
+  /// Sleeps in the ring, which costs less than on the descriptor, until there is something to do.
+  /// At the end of a tick only. False: sleep on the descriptor.
+  [[nodiscard]] bool sleep(std::optional<std::chrono::nanoseconds> timeout) noexcept;
 
  private:
   friend class IoThreads;
@@ -121,15 +125,13 @@ class IoQueue final : public CompletionSource {
   Kick kick_;            // keeps the executor from sleeping while requests wait
   bool kicked_ = false;  // it is in the executor's queue
   bool attached_ = false;
+  bool armed_ = false;      // the ring writes the event descriptor
   bool signalled_ = false;  // the ring may have written the event descriptor
 
   Runnable* first_waiting_ = nullptr;
   Runnable* last_waiting_ = nullptr;
   std::size_t under_way_count_ = 0;
   std::uint32_t in_flight_count_ = 0;  // in the ring or with the helper threads
-
-  /// Requests that a helper thread still holds; it takes itself off after its last touch.
-  std::atomic<std::uint32_t> held_count_{0};
 };
 
 /// Takes `bytes` off the front of the request's vectors. True: nothing is left.

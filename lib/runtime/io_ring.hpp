@@ -1,9 +1,11 @@
 // One io_uring, as IoQueue uses it. One thread at a time: the one that made it.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include <firn/result.hpp>
@@ -33,6 +35,12 @@ class IoRing {
   bool enter() noexcept;
   /// Takes finished requests; fewer than `completions` holds only if there are no more.
   std::size_t take(std::span<Completion> completions) noexcept;
+
+  /// Sleeps until there is a completion, `event_fd` is readable or the time is over. False: not
+  /// with this kernel.
+  bool wait(int event_fd, std::optional<std::chrono::nanoseconds> timeout) noexcept;
+  /// Whether a completion that was taken since the last call told that `event_fd` was readable.
+  bool take_wake() noexcept;
 
   void arm() noexcept;
   void disarm() noexcept;

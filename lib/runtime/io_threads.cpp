@@ -13,8 +13,13 @@
 namespace firn::runtime {
 namespace {
 
-std::mutex shared_mutex;
-std::weak_ptr<IoThreads> shared_threads;
+constinit std::mutex shared_mutex;
+
+// A function's static: nothing is built before main.
+std::weak_ptr<IoThreads>& shared_threads() noexcept {
+  static auto* threads = new std::weak_ptr<IoThreads>;  // outlives every executor
+  return *threads;
+}
 
 // The result of one system call: what it returned, or a negative errno.
 long call_once(const IoCalls& calls, IoRequest& request) noexcept {
@@ -53,14 +58,14 @@ const IoCalls& kernel_io_calls() noexcept {
 Result<std::shared_ptr<IoThreads>> IoThreads::shared() noexcept {
   std::shared_ptr<IoThreads> threads;
   const std::lock_guard lock(shared_mutex);
-  threads = shared_threads.lock();
+  threads = shared_threads().lock();
   if (threads != nullptr) return threads;
   FIRN_TRY(base::guard_allocation([&] { threads = std::make_shared<IoThreads>(); }));
   {
     const std::lock_guard own_lock(threads->mutex_);
     FIRN_TRY(threads->start_one());  // one that works, so that posting cannot fail
   }
-  shared_threads = threads;
+  shared_threads() = threads;
   return threads;
 }
 
@@ -125,9 +130,9 @@ void IoThreads::run() noexcept {
 }
 
 void IoThreads::perform(IoRequest& request) noexcept {
-  IoQueue& queue = *request.queue;
+  const IoCalls& calls = request.queue->calls_;
   while (true) {
-    const long result = call_once(queue.calls_, request);
+    const long result = call_once(calls, request);
     if (result == -EINTR || result == -EAGAIN) {
       if (request.kind != IoKind::call && request.retry_count++ < IoQueue::retry_count_max)
         continue;
@@ -143,9 +148,7 @@ void IoThreads::perform(IoRequest& request) noexcept {
     }
     break;
   }
-  request.home->send(request);
-  // The request, and the executor, may be gone as soon as the queue's destructor sees this.
-  queue.held_count_.fetch_sub(1, std::memory_order_release);
+  request.home->send(request);  // the request, its queue and the executor may be gone now
 }
 
 }  // namespace firn::runtime

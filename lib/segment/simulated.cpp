@@ -213,36 +213,6 @@ SimulatedBackend::Lane& SimulatedBackend::lane_of(runtime::ExecutorCore& executo
   return lane;
 }
 
-Result<void> SimulatedBackend::check(const Request& request) const noexcept {
-  const std::uint64_t block = options_.capabilities.block_bytes;
-  const Failure refusal = fail(error(ErrorCode::invalid_argument, 0));
-  std::uint64_t length = request.size;
-  if (request.kind == RequestKind::sync) return {};
-  if (request.kind == RequestKind::grow) {
-    if (request.size % block != 0) return refusal;
-    return {};
-  }
-  if (request.kind != RequestKind::discard) {
-    if (request.vector_count == 0 || request.vector_count > Request::vector_count_max) {
-      return refusal;
-    }
-    for (std::size_t index = 0; index < request.vector_count; ++index) {
-      const iovec& vector = request.vectors[index];
-      const auto address = reinterpret_cast<std::uintptr_t>(vector.iov_base);
-      if (vector.iov_len == 0 || vector.iov_len % block != 0 || address % block != 0) {
-        return refusal;
-      }
-    }
-    length = request.length();
-  }
-  const std::uint64_t size = device_.content_.size();
-  if (request.offset % block != 0 || length % block != 0 || request.offset > size ||
-      length > size - request.offset) {
-    return refusal;
-  }
-  return {};
-}
-
 // A simulated device that cannot allocate ends the process: its memory is the test's, not the
 // engine's.
 void SimulatedBackend::submit(runtime::ExecutorCore& executor, Request& request) noexcept {
@@ -259,7 +229,9 @@ void SimulatedBackend::submit(runtime::ExecutorCore& executor, Request& request)
                std::chrono::nanoseconds(static_cast<std::int64_t>(random_.below(spread + 1)));
   const std::uint64_t turn = random_.next();
   flight.turn = options_.reorder ? turn : request_count_;
-  if (const Result<void> checked = check(request); !checked.has_value()) {
+  const Result<void> checked =
+      check_request(request, options_.capabilities, device_.content_.size(), options_.id);
+  if (!checked.has_value()) {
     flight.refused = true;
     flight.refusal = checked.error();
   } else if (off_) {

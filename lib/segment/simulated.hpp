@@ -197,7 +197,6 @@ class SimulatedBackend final : public Backend {
   Lane& lane_of(runtime::ExecutorCore& executor);
   void arm(Lane& lane) noexcept;
   void arm(Lane& lane, base::TimePoint due) noexcept;
-  [[nodiscard]] Result<void> check(const Request& request) const noexcept;
   void deliver(Lane& lane) noexcept;
   void finish(Flight& flight) noexcept;
   void read(const Flight& flight) noexcept;

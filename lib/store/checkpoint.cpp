@@ -16,15 +16,14 @@
 #include "base/allocation.hpp"
 #include "base/planted.hpp"
 #include "format/superblock.hpp"
-#include "segment/await.hpp"
+#include "segment/fiber_io.hpp"
 #include "store/publication.hpp"
 
 namespace firn::store {
 namespace {
 
-// The mapping is written anew when its log has grown so much relative to it; not for less than
-// this, and when the manifest's list, which every checkpoint writes, gets long (16 KiB).
-constexpr std::uint64_t log_bytes_min = 64 * 1024;
+// The mapping is written anew when its log has grown so much relative to it, and when the
+// manifest's list, which every checkpoint writes, gets long (16 KiB).
 constexpr std::size_t references_max = 1024;
 
 // A mapping extent fills at most a chunk, and at most what a location can count.
@@ -68,7 +67,9 @@ Result<void> Publication::run(const Payload& payload) noexcept {
   if (guarded.has_value() && written.has_value()) written = write_superblock(payload);
   if (guarded.has_value() && written.has_value()) written = sync();
   if (!guarded.has_value() || !written.has_value()) {
-    store_.failed_.store(true, std::memory_order_release);
+    if (!FIRN_PLANTED("publish-failure-forgotten")) {
+      store_.failed_.store(true, std::memory_order_release);
+    }
     return guarded.has_value() ? written : guarded;
   }
   finish(payload);
@@ -81,9 +82,8 @@ Result<void> Publication::prepare() {
   const Store::Impl& impl = *store_.impl_;
   const std::uint64_t log_bytes = impl.reference_bytes + changes_.size() * sizeof(MappingChange);
   fold_ = impl.references.size() > references_max ||
-          (log_bytes > log_bytes_min &&
+          (log_bytes > impl.options.log_bytes_min &&
            log_bytes * 100 > impl.snapshot_bytes * impl.options.fold_percent);
-  if (FIRN_PLANTED("mapping-folded-early")) fold_ = true;
   if (fold_) collect_snapshot();
   std::size_t pending = 0;
   {
@@ -159,6 +159,7 @@ void Publication::collect_snapshot() {
   for (std::size_t index = 0; index < changes_.size(); ++index) {
     place_of[changes_[index].page] = index;
   }
+  if (FIRN_PLANTED("mapping-fold-takes-newer")) return;
   // What was recorded until now; later changes were not in the array yet when it was read.
   std::size_t newer_count = 0;
   {
@@ -304,7 +305,9 @@ Result<void> Publication::sync() noexcept {
   segment::Request request;
   request.kind = segment::RequestKind::sync;
   request.io_class = segment::IoClass::checkpoint;
-  return segment::await(store_.impl_->backend, executor_, request);
+  const Result<void> synced = segment::await(store_.impl_->backend, executor_, request);
+  if (FIRN_PLANTED("sync-error-ignored")) return {};
+  return synced;
 }
 
 // Step 5.
@@ -324,14 +327,16 @@ Result<void> Publication::write_superblock(const Payload& payload) noexcept {
   superblock.payload = payload;
   FIRN_TRY_ASSIGN(const AlignedBlock block, AlignedBlock::make(format::superblock_bytes));
   format::encode_superblock(superblock, block.data());
-  unsigned slot = static_cast<unsigned>(number_ % 2);
-  if (FIRN_PLANTED("one-superblock-slot")) slot = 0;
+  const auto slot = static_cast<unsigned>(number_ % 2);
   segment::Request copies[2];
   for (unsigned copy = 0; copy < 2; ++copy) {
     copies[copy].kind = segment::RequestKind::write;
     copies[copy].io_class = segment::IoClass::checkpoint;
     copies[copy].offset = format::superblock_offset(slot, copy);
     copies[copy].set_buffer(block.data(), format::superblock_bytes);
+  }
+  if (FIRN_PLANTED("superblock-one-copy")) {
+    return segment::await(impl.backend, executor_, copies[0]);
   }
   return segment::await_all(impl.backend, executor_, copies);
 }
@@ -355,7 +360,8 @@ void Publication::finish(const Payload& payload) noexcept {
   impl.space_of(segment_zero).publish(number_);
   for (Store::Impl::IdSpace& ids : impl.ids) {
     // Given up under the number before: no superblock names them any more.
-    auto& reusable = ids.given_up[(number_ + 2) % 3];
+    auto& reusable =
+        ids.given_up[(number_ + (FIRN_PLANTED("given-up-id-reused-early") ? 0 : 2)) % 3];
     const auto moved = base::guard_allocation(
         [&] { ids.free.insert(ids.free.end(), reusable.begin(), reusable.end()); });
     if (moved.has_value()) reusable.clear();

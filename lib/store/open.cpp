@@ -9,12 +9,16 @@
 #include "base/allocation.hpp"
 #include "base/planted.hpp"
 #include "format/superblock.hpp"
-#include "segment/await.hpp"
+#include "segment/fiber_io.hpp"
 #include "store/aligned_block.hpp"
 #include "store/manifest.hpp"
 #include "store/store_impl.hpp"
 
 namespace firn::store {
+
+namespace {
+constexpr std::uint64_t chunks_min = 4;
+}
 
 class Opening {
  public:
@@ -33,7 +37,15 @@ class Opening {
   Result<void> apply(const MappingExtent& extent) noexcept;
   Result<void> mark_space() noexcept;
   Result<void> wipe_superblocks() noexcept;
+  Result<void> renew_copies() noexcept;
   Result<void> publish_opening() noexcept;
+  // An error of what was decoded, with the segment that it was read from.
+  static Result<void> placed(Result<void> decoded) noexcept {
+    if (decoded.has_value()) return decoded;
+    Failure failure = fail(decoded.error());
+    failure.error.place.segment = segment_zero;
+    return failure;
+  }
   static Failure corrupt(const char* detail, std::uint64_t value = 0) noexcept {
     Failure failure = fail(ErrorCode::corrupt, detail, value);
     failure.error.place.segment = segment_zero;
@@ -44,13 +56,14 @@ class Opening {
   Store::Impl& impl_;
   runtime::ExecutorCore& executor_;
   format::Superblock superblock_;
+  std::array<bool, 2> renew_{};  // copies of that superblock that are not as they should be
   Manifest manifest_;
   std::vector<std::uint64_t> given_up_;
 };
 
 Result<void> Opening::make_space(std::uint64_t published) noexcept {
   const std::uint64_t chunks = impl_.backend.size() / impl_.options.chunk_bytes;
-  if (chunks < 4) {
+  if (chunks < chunks_min) {
     return fail(ErrorCode::no_space, "a segment has at least 4 chunks, this one {} bytes",
                 impl_.backend.size());
   }
@@ -103,6 +116,9 @@ Result<void> Opening::open(bool read_only) noexcept {
     return fail(ErrorCode::unsupported, "the device's blocks are larger than the {} bytes used",
                 impl_.granule_bytes);
   }
+  if (impl_.backend.size() / impl_.options.chunk_bytes < chunks_min) {
+    return corrupt("the segment ends after {} bytes", impl_.backend.size());
+  }
   FIRN_TRY(make_space(superblock_.number));
   FIRN_TRY(read_mapping());
   FIRN_TRY(mark_space());
@@ -112,42 +128,90 @@ Result<void> Opening::open(bool read_only) noexcept {
     impl_.read_only = true;
     return {};
   }
+  FIRN_TRY(renew_copies());
   return publish_opening();
 }
 
-// A checkpoint of what was found: it renews both copies of a superblock and begins the open count,
-// whose versions no image has had before.
+// A checkpoint of what was found: it renews both copies of the older superblock and begins the open
+// count, whose versions no image has had before.
 Result<void> Opening::publish_opening() noexcept {
   const std::uint64_t number = store_.begin_checkpoint();
   return store_.publish(executor_, number, impl_.payload);
 }
 
-// Of the four blocks that should hold superblocks the valid one with the largest number.
+// Of the four blocks that should hold superblocks the valid one with the largest number. One that
+// cannot be read counts as damaged while its slot has another copy.
 Result<void> Opening::find_superblock() noexcept {
+  const std::uint64_t size = impl_.backend.size();
+  if (size == 0) return fail(ErrorCode::not_found, "the segment is empty");
+  if (size < format::superblock_area_bytes) return corrupt("the segment ends after {} bytes", size);
   FIRN_TRY_ASSIGN(const AlignedBlock area, AlignedBlock::make(format::superblock_area_bytes));
-  segment::Request request;
-  request.kind = segment::RequestKind::read;
-  request.set_buffer(area.data(), format::superblock_area_bytes);
-  FIRN_TRY(segment::await(impl_.backend, executor_, request));
-  bool found = false;
-  unsigned empty = 0;
-  for (unsigned slot = 0; slot < 2; ++slot) {
-    for (unsigned copy = 0; copy < 2; ++copy) {
-      const Bytes block(area.data() + format::superblock_offset(slot, copy),
-                        format::superblock_bytes);
-      format::Superblock candidate;
-      const auto state = format::decode_superblock(block, candidate);
-      if (state == format::SuperblockState::empty) ++empty;
-      if (state == format::SuperblockState::damaged) ++impl_.statistics.damaged_superblocks;
-      if (state != format::SuperblockState::valid) continue;
-      if (found && candidate.number <= superblock_.number) continue;
-      superblock_ = candidate;
-      found = true;
-    }
+  std::array<segment::Request, 4> requests;
+  for (unsigned index = 0; index < requests.size(); ++index) {
+    const std::uint64_t offset = format::superblock_offset(index / 2, index % 2);
+    requests[index].kind = segment::RequestKind::read;
+    requests[index].offset = offset;
+    requests[index].set_buffer(area.data() + offset, format::superblock_bytes);
   }
-  if (empty == 4) return fail(ErrorCode::not_found, "the segment holds no Firn domain");
-  if (!found) return corrupt("no superblock is whole");
-  return format::check_superblock(superblock_);
+  static_cast<void>(segment::await_all(impl_.backend, executor_, requests));
+  using format::SuperblockState;
+  std::array<format::Superblock, 4> found;
+  std::array<SuperblockState, 4> states{};
+  const format::Superblock* newest = nullptr;
+  unsigned empty = 0;
+  for (unsigned index = 0; index < requests.size(); ++index) {
+    states[index] = SuperblockState::damaged;
+    if (!requests[index].outcome.has_value()) continue;
+    const Bytes block(area.data() + requests[index].offset, format::superblock_bytes);
+    states[index] = format::decode_superblock(block, found[index]);
+    if (states[index] == SuperblockState::empty) ++empty;
+    if (states[index] != SuperblockState::valid) continue;
+    if (found[index].number % 2 != index / 2) {  // of the other slot
+      states[index] = SuperblockState::damaged;
+      continue;
+    }
+    if (newest != nullptr && found[index].number <= newest->number) continue;
+    if (newest != nullptr && FIRN_PLANTED("older-superblock-taken")) continue;
+    newest = &found[index];
+  }
+  const auto valid = [&](unsigned index) { return states[index] == SuperblockState::valid; };
+  for (unsigned index = 0; index < requests.size(); ++index) {
+    // Perhaps the newest checkpoint is in there: an older one must not be taken for it.
+    const Result<void>& outcome = requests[index].outcome;
+    if (!outcome.has_value() && !valid(index ^ 1)) return outcome;
+  }
+  if (empty == requests.size()) {
+    return fail(ErrorCode::not_found, "the segment holds no Firn domain");
+  }
+  if (newest == nullptr) return corrupt("no superblock is whole");
+  superblock_ = *newest;
+  for (unsigned index = 0; index < requests.size(); ++index) {
+    // Checkpoint 1 has no other slot yet.
+    const bool unused = states[index] == SuperblockState::empty && superblock_.number == 1 &&
+                        index / 2 != superblock_.number % 2;
+    const bool older =
+        valid(index) && valid(index ^ 1) && found[index].number < found[index ^ 1].number;
+    if ((valid(index) && !older) || unused) continue;
+    ++impl_.statistics.damaged_superblocks;
+    if (index / 2 == superblock_.number % 2) renew_[index % 2] = true;
+  }
+  return placed(format::check_superblock(superblock_));
+}
+
+// The copies of the newest superblock are made whole: the opening's checkpoint goes to the other
+// slot. Durable with that one's first sync.
+Result<void> Opening::renew_copies() noexcept {
+  FIRN_TRY_ASSIGN(const AlignedBlock block, AlignedBlock::make(format::superblock_bytes));
+  format::encode_superblock(superblock_, block.data());
+  for (unsigned copy = 0; copy < 2; ++copy) {
+    if (!renew_[copy] || FIRN_PLANTED("damaged-copy-kept")) continue;
+    segment::Request request;
+    request.kind = segment::RequestKind::write;
+    request.offset = format::superblock_offset(static_cast<unsigned>(superblock_.number % 2), copy);
+    request.set_buffer(block.data(), format::superblock_bytes);
+    FIRN_TRY(segment::await(impl_.backend, executor_, request));
+  }
+  return {};
 }
 
 Result<AlignedBlock> Opening::read_extent(const ExtentReference& reference, format::PageKind kind,
@@ -156,7 +220,7 @@ Result<AlignedBlock> Opening::read_extent(const ExtentReference& reference, form
   const Extent extent = location.extent();
   const std::size_t bytes = std::size_t{extent.count} * impl_.granule_bytes;
   const std::uint64_t end = impl_.offset_of(extent) + bytes;
-  if (location.none() || location.segment() != segment_zero || end > impl_.backend.size()) {
+  if (extent.count == 0 || location.segment() != segment_zero || end > impl_.backend.size()) {
     return corrupt("a mapping extent lies outside the segment");
   }
   FIRN_TRY_ASSIGN(AlignedBlock block, AlignedBlock::make(bytes));
@@ -167,9 +231,9 @@ Result<AlignedBlock> Opening::read_extent(const ExtentReference& reference, form
   FIRN_TRY(segment::await(impl_.backend, executor_, request));
   const format::ImageFault fault =
       format::check_image({block.data(), bytes}, PageId(), superblock_.domain, reference.checksum);
-  if (fault != format::ImageFault::none) return corrupt(format::describe(fault));
   format::PageHeader header;
   std::memcpy(&header, block.data(), sizeof header);
+  if (fault != format::ImageFault::none) return corrupt(format::describe(fault), header.page_id);
   if (header.kind != kind && header.kind != other_kind) {
     return corrupt("a block of the mapping is of another kind");
   }
@@ -182,8 +246,8 @@ Result<void> Opening::read_mapping() noexcept {
   FIRN_TRY_ASSIGN(const AlignedBlock block,
                   read_extent(manifest, format::PageKind::manifest, format::PageKind::manifest));
   const std::uint32_t manifest_granules = Location::from_bits(manifest.location).extent().count;
-  FIRN_TRY(decode_manifest({block.data(), std::size_t{manifest_granules} * impl_.granule_bytes},
-                           manifest_));
+  FIRN_TRY(placed(decode_manifest(
+      {block.data(), std::size_t{manifest_granules} * impl_.granule_bytes}, manifest_)));
   if (manifest_.number != superblock_.number) {
     return corrupt("the manifest is of checkpoint {}", manifest_.number);
   }
@@ -204,7 +268,7 @@ Result<void> Opening::read_mapping() noexcept {
     format::PageHeader header;
     std::memcpy(&header, extent_block.data(), sizeof header);
     MappingExtent extent;
-    FIRN_TRY(decode_mapping_extent({extent_block.data(), bytes}, extent));
+    FIRN_TRY(placed(decode_mapping_extent({extent_block.data(), bytes}, extent)));
     if (header.kind == format::PageKind::snapshot) {
       impl_.snapshot_bytes += bytes;
     } else {

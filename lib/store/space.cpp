@@ -385,8 +385,18 @@ void Space::give_up(Extent extent, std::vector<Extent>& list) noexcept {
 std::uint64_t Space::publish(std::uint64_t number) noexcept {
   FIRN_ASSERT(started_);
   FIRN_ASSERT(number == published_ + 1);
-  std::vector<Extent>& list =
-      pending_[(FIRN_PLANTED("location-reused-early") ? number : published_) % pending_count];
+  const std::uint64_t given_up_under = FIRN_PLANTED("location-reused-early") ? number : published_;
+  const std::uint64_t released = release(pending_[given_up_under % pending_count]);
+  if (FIRN_PLANTED("location-reused-at-once")) release(pending_[(number + 1) % pending_count]);
+  published_ = number;
+#ifdef FIRN_DEBUG
+  if (chunks_.size() <= debug_check_chunks_max) check_well_formed();
+#endif
+  return released;
+}
+
+// Makes free what is pending in `list`, and empties it.
+std::uint64_t Space::release(std::vector<Extent>& list) noexcept {
   std::uint64_t released = 0;
   std::uint64_t freed = 0;  // without what lies in chunks that come back only whole
   for (const Extent extent : list) {
@@ -418,10 +428,6 @@ std::uint64_t Space::publish(std::uint64_t number) noexcept {
     });
   }
   list.clear();
-  published_ = number;
-#ifdef FIRN_DEBUG
-  if (chunks_.size() <= debug_check_chunks_max) check_well_formed();
-#endif
   return released;
 }
 

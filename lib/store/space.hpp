@@ -205,6 +205,7 @@ class Space {
   void seal_rest(std::uint32_t id, std::uint32_t granule) noexcept;
   static Result<void> make_room(std::vector<Extent>& list) noexcept;
   void give_up(Extent extent, std::vector<Extent>& list) noexcept;
+  std::uint64_t release(std::vector<Extent>& list) noexcept;
 
   [[nodiscard]] std::uint64_t background_granules() const noexcept;
   Result<Extent> allocate_large(Group group, std::uint32_t count, Claim claim) noexcept;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/allocation.hpp"
+#include "base/planted.hpp"
 #include "store/store_impl.hpp"
 
 namespace firn::store {
@@ -82,7 +83,9 @@ Result<void> Store::free_page(PageId page, std::uint64_t number) noexcept {
     --impl_->changes_expected;
     FIRN_TRY(impl_->space_of(before.location.segment()).free(before.location.extent(), number));
     mapping_.set(page, MappingEntry{});
-    impl_->changes[number % 2].push_back({.page = page, .now = {}, .before = before});
+    if (!FIRN_PLANTED("free-not-logged")) {
+      impl_->changes[number % 2].push_back({.page = page, .now = {}, .before = before});
+    }
     --impl_->statistics.pages;
     impl_->statistics.image_bytes -=
         std::uint64_t{before.location.extent().count} * impl_->granule_bytes;
@@ -210,7 +213,7 @@ void Store::finish_write(PageWrite& write) noexcept {
   {
     const base::SpinGuard guard(impl_->mutex);
     --impl_->changes_expected;
-    if (write.outcome.has_value()) {
+    if (write.outcome.has_value() || FIRN_PLANTED("failed-write-recorded")) {
       record_write(write);
     } else {
       give_back(write.extent, write.number);
@@ -225,8 +228,9 @@ void Store::record_write(PageWrite& write) noexcept {
   const MappingEntry now{.location = Location(write.segment, write.extent),
                          .checksum = write.checksum};
   mapping_.set(write.page, now);
+  const std::uint64_t under = FIRN_PLANTED("change-under-wrong-number") ? number() : write.number;
   // There is room: it was made when the write began.
-  impl_->changes[write.number % 2].push_back({.page = write.page, .now = now, .before = before});
+  impl_->changes[under % 2].push_back({.page = write.page, .now = now, .before = before});
   StoreStatistics& statistics = impl_->statistics;
   ++statistics.page_writes;
   const std::uint64_t bytes = std::uint64_t{write.extent.count} * impl_->granule_bytes;

@@ -86,6 +86,8 @@ struct StoreOptions {
   std::uint32_t chunk_bytes = 1U << 20;
   /// Bytes of the mapping log, relative to the mapping, at which the mapping is written anew.
   std::uint32_t fold_percent = 50;
+  /// But not for less than this.
+  std::uint32_t log_bytes_min = 64 * 1024;
 };
 
 struct StoreStatistics {
@@ -150,8 +152,9 @@ class Store {
   /// now.
   std::uint64_t begin_checkpoint() noexcept;
   /// Makes checkpoint `number` durable. All images last changed under it are written. A failure
-  /// leaves the former checkpoint in force and the store failed: nothing is written any more.
-  /// Fiber.
+  /// leaves the former checkpoint in force. `no_space` and `no_memory` may come before anything was
+  /// changed: then the same number can be published later. After any other failure the store has
+  /// `failed()`: nothing is written any more. Fiber.
   Result<void> publish(runtime::ExecutorCore& executor, std::uint64_t number,
                        const Payload& payload) noexcept;
   /// What the checkpoint that was opened, or was published last, carries.

@@ -25,7 +25,6 @@ class SegmentUnderTest {
   /// Of the executors that use it.
   virtual runtime::ExecutorSeam seam() { return {}; }
   /// Whether misuse stops the process instead of being `invalid_argument`.
-  virtual bool asserts_misuse() { return false; }
 };
 
 struct SegmentVariant {
@@ -74,7 +73,6 @@ class SimulatedUnderTest final : public SegmentUnderTest {
     backend_ = segment::make_simulated_backend(size, options);
   }
   segment::Backend& backend() override { return *backend_; }
-  bool asserts_misuse() override { return true; }
 
  private:
   std::unique_ptr<segment::Backend> backend_;

@@ -2,6 +2,8 @@
 // does to them.
 #include "segment/file.hpp"
 
+#include <linux/loop.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -188,17 +190,16 @@ TEST_CASE("file segment: a second opener is busy and is told who the first is", 
   REQUIRE(first.has_value());
   FileOptions forced = sized(mib);
   forced.force = true;
+  std::string program;
+  std::getline(std::ifstream("/proc/self/comm"), program);
+  const std::string owner = "process " + std::to_string(::getpid()) + " (" + program + ")";
   const auto is_told = [&](const auto& second) {
     return !second.has_value() && second.error().code == ErrorCode::busy &&
-           second.error().message().find("process " + std::to_string(::getpid()) +
-                                         " (firn_tests)") != std::string::npos;
+           second.error().message().find(owner) != std::string::npos;
   };
   // From this process and from another, and force does not help.
-  const pid_t owner = ::getpid();
-  const std::string named = "process " + std::to_string(owner) + " (firn_tests)";
   REQUIRE(is_told(open(path)));
   REQUIRE(is_told(create(path, forced)));
-  std::ofstream(scratch.file("expected")) << named;
   // The child inherits the descriptor, so both hold the lock; either is named.
   REQUIRE(in_child([&] {
             const auto second = open(path);
@@ -330,6 +331,53 @@ TEST_CASE("file segment: closing it while I/O is under way is a programmer's err
     (*file)->submit(*executor, request);
     file->reset();
   }));
+}
+
+TEST_CASE("file segment: a block device is one after its foreign content was given up",
+          "[segment-local]") {
+  const Scratch scratch;
+  const std::string image = scratch.file("image");
+  put(image, std::string(8192, 'x'));
+  REQUIRE(::truncate(image.c_str(), 16 * mib) == 0);
+  // A loop device, which takes itself down with its last descriptor.
+  const int control = ::open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+  const int number = control < 0 ? -1 : ::ioctl(control, LOOP_CTL_GET_FREE);
+  const std::string device = "/dev/loop" + std::to_string(number);
+  const int loop = number < 0 ? -1 : ::open(device.c_str(), O_RDWR | O_CLOEXEC);
+  const int backing = ::open(image.c_str(), O_RDWR | O_CLOEXEC);
+  loop_config config{};
+  config.fd = static_cast<std::uint32_t>(backing);
+  config.info.lo_flags = LO_FLAGS_AUTOCLEAR;
+  const bool attached = loop >= 0 && ::ioctl(loop, LOOP_CONFIGURE, &config) == 0;
+  ::close(control);
+  ::close(backing);
+  if (!attached) {
+    ::close(loop);
+    WARN("no right to make a block device here");
+    return;
+  }
+  {
+    const auto executor = make_executor();
+    FileOptions options = sized(0);  // all of it
+    REQUIRE(code_of(create(device, options)) == code_of(ErrorCode::already_exists));
+    options.force = true;
+    const auto file = create(device, options);
+    REQUIRE(file.has_value());
+    REQUIRE((*file)->size() == 16 * mib);
+    REQUIRE((*file)->capabilities().direct);
+    REQUIRE(code_of(open(device)) == code_of(ErrorCode::busy));
+    const Buffer buffer(mib);
+    REQUIRE(read_bytes(**file, *executor, 0, buffer));
+    REQUIRE(buffer.holds(0));
+    buffer.fill(0x3c);
+    REQUIRE(write_bytes(**file, *executor, 15 * mib, buffer));
+    REQUIRE(sync(**file, *executor));
+    REQUIRE(code_of(grow(**file, *executor, 17 * mib)) == code_of(ErrorCode::no_space));
+    buffer.fill(0);
+    REQUIRE(read_bytes(**file, *executor, 15 * mib, buffer));
+    REQUIRE(buffer.holds(0x3c));
+  }
+  ::close(loop);
 }
 
 TEST_CASE("provisioning: a sparse segment of 1 TiB takes less than 16 MiB", "[provision]") {

@@ -48,18 +48,22 @@ class Buffer {
 
 inline std::unique_ptr<ExecutorCore> make_executor(runtime::ExecutorSeam seam = {}) {
   Result<ExecutorCore*> core = ExecutorCore::create(seam);
-  REQUIRE(core.has_value());
+  FIRN_ASSERT(core.has_value());  // not REQUIRE: also called by threads
   return std::unique_ptr<ExecutorCore>(*core);
 }
 
-/// An event loop that sleeps on the executor's descriptor whenever it may. False if `done` does not
-/// come: nobody woke it.
+/// An event loop that sleeps whenever it may, on the executor's descriptor and in the executor by
+/// turns. False if `done` does not come: nobody woke it.
 inline bool run_until(ExecutorCore& executor, const std::function<bool()>& done) {
   constexpr int patience_ms = 20'000;
-  while (!done()) {
+  for (int turn = 0; !done(); ++turn) {
     executor.tick(std::chrono::nanoseconds::zero());
     if (done()) return true;
     if (executor.deadline().has_value()) continue;
+    if (turn % 2 == 1) {
+      executor.wait_for_work();
+      continue;
+    }
     pollfd descriptor{executor.fd(), POLLIN, 0};
     if (::poll(&descriptor, 1, patience_ms) == 0) return false;
   }

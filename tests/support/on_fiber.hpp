@@ -40,6 +40,11 @@ class SimulatedExecutor {
   /// Runs `work()` on a fiber until it has returned; false if it got stuck.
   template <class Work>
   bool run(Work&& work) {
+    return run(std::forward<Work>(work), [] { return false; });
+  }
+  /// The same; `unstick()` is called whenever nothing moves any more, and says whether to go on.
+  template <class Work, class Unstick>
+  bool run(Work&& work, Unstick unstick) {
     struct Job {
       std::remove_reference_t<Work>* work;
       bool done;
@@ -52,7 +57,7 @@ class SimulatedExecutor {
       (*its.work)();
       its.done = true;
     });
-    while (!job.done && step()) {
+    while (!job.done && (step() || unstick())) {
     }
     return job.done;
   }
