@@ -2,6 +2,7 @@
 #pragma once
 
 #include <firn/bytes.hpp>
+#include <firn/check.hpp>
 #include <firn/codec.hpp>
 #include <firn/cursor.hpp>
 #include <firn/domain.hpp>

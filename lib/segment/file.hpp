@@ -32,6 +32,9 @@ struct FileOptions {
   bool preallocate = false;
   bool force = false;  ///< create: over what is there
   bool direct = true;  ///< false: through the page cache
+  /// open: nothing can be written. Several may read a file at once, but none while another has it
+  /// open for writing, nor the other way round.
+  bool read_only = false;
   /// Paths are relative to it and then free of symbolic links; else to the working directory.
   int directory = AT_FDCWD;
   const FileCalls* calls = nullptr;  ///< null: the kernel's

@@ -176,8 +176,9 @@ Result<void> Opener::open_existing() noexcept {
     return fail_system(ErrorCode::not_found, errno, "the segment's file", place_in(options_.id));
   }
   FIRN_TRY(check_owner(status));
+  const int access = options_.read_only ? O_RDONLY : O_RDWR;
   const int exclusive = S_ISBLK(status.st_mode) ? O_EXCL : 0;  // of a device: not mounted, not ours
-  fd_ = Descriptor(open_direct_or_not(where_.name, O_RDWR | exclusive));
+  fd_ = Descriptor(open_direct_or_not(where_.name, access | exclusive));
   if (fd_.get() < 0) {
     if (errno == ELOOP) return refused("a symbolic link", errno);
     if (errno == EBUSY) {
@@ -202,7 +203,7 @@ Result<void> Opener::open_existing() noexcept {
 // same process as well.
 Result<void> Opener::lock() noexcept {
   struct flock range {};
-  range.l_type = F_WRLCK;
+  range.l_type = options_.read_only ? F_RDLCK : F_WRLCK;
   range.l_whence = SEEK_SET;
   if (::fcntl(fd_.get(), F_OFD_SETLK, &range) == 0) return {};
   if (errno != EAGAIN && errno != EACCES) return failed(errno, "the lock of the segment's file");
@@ -331,6 +332,7 @@ OpenFile Opener::taken() noexcept {
 }
 
 Result<OpenFile> Opener::create() noexcept {
+  FIRN_ASSERT(!options_.read_only);
   FIRN_TRY(find());
   const auto make = [this]() noexcept -> Result<void> {
     const Result<void> opened = open_existing();

@@ -1,12 +1,14 @@
 """Runs the tool `firn` as a user does and checks what it prints and how it exits.
 
-Usage: cli_test.py FIRN WITHOUT_IO_URING [TEST...]
+Usage: cli_test.py FIRN WITHOUT_IO_URING MAKE_SEGMENT [TEST...]
 """
+import hashlib
 import json
 import os
 import pty
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,7 @@ import unittest
 
 FIRN = ""
 WITHOUT_IO_URING = ""
+MAKE_SEGMENT = ""
 SKIPPED = 77
 MANUAL = os.path.join(os.path.dirname(__file__), "../../docs/firn.1")
 
@@ -44,7 +47,8 @@ class Frame(Case):
         result = run("--help")
         self.assertEqual((result.returncode, result.stderr), (0, ""))
         for part in ("Usage: firn", "Begin with:", "Exit codes:", "--json",
-                     "\n  doctor ", "\n  errors ", "\n  version "):
+                     "\n  check ", "\n  stat ", "\n  bench ", "\n  doctor ",
+                     "\n  errors ", "\n  version "):
             self.assertIn(part, result.stdout)
         self.assertEqual(run("-h").stdout, result.stdout)
         self.assertEqual(run("help").stdout, result.stdout)
@@ -143,6 +147,296 @@ def on_terminal(*arguments, **variables):
             pass
     os.close(master)
     return text.decode()
+
+
+class Segment(Case):
+    """Tests with a segment's file of their own, in `self.path`."""
+
+    def setUp(self):
+        self.directory = tempfile.TemporaryDirectory()
+        self.addCleanup(self.directory.cleanup)
+        self.path = os.path.join(self.directory.name, "segment")
+        self.pages = self.make(self.path)
+
+    @staticmethod
+    def make(path, pages=200, checkpoints=4, seed=1):
+        """Writes a segment; returns (page, offset, bytes) of its images."""
+        made = subprocess.run(
+            [MAKE_SEGMENT, path, "--pages", str(pages), "--checkpoints", str(checkpoints),
+             "--seed", str(seed)], capture_output=True, text=True, check=True, timeout=60)
+        return [tuple(map(int, line.split())) for line in made.stdout.splitlines()]
+
+    def flip(self, offset, bits=0x10):
+        with open(self.path, "r+b") as file:
+            file.seek(offset)
+            byte = file.read(1)[0]
+            file.seek(offset)
+            file.write(bytes([byte ^ bits]))
+
+    def digest(self):
+        with open(self.path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest(), os.stat(self.path).st_mtime_ns
+
+    def check(self, *arguments, code=0, **settings):
+        """`firn check`, which must exit with `code` and leave the file as it was."""
+        before = self.digest()
+        result = run("check", *arguments, self.path, **settings)
+        self.assertEqual(result.returncode, code, result)
+        self.assertEqual(self.digest(), before)
+        return result
+
+    def blocks(self, text):
+        """The error, where and next of each problem in `text`."""
+        found = re.findall(r"error: (.+)\n  where    (.+)\n  next     (.+)\n", text)
+        self.assertEqual(len(found) * 3, len(text.splitlines()), text)
+        return found
+
+    def cannot(self, path, error, command="check", **settings):
+        """The command cannot run on `path`: one problem, which names the file."""
+        for arguments in ([], ["--json"]):
+            result = run(command, *arguments, path, **settings)
+            self.assertEqual((result.returncode, result.stdout), (2, ""), result)
+            ((found, where, _),) = self.blocks(result.stderr)
+            self.assertRegex(found, error)
+            self.assertIn(f"'{path}'", where)
+
+
+class Check(Segment):
+    def test_clean(self):
+        result = self.check()
+        self.assertEqual(result.stderr, "")
+        self.assertIn(f"'{self.path}': clean\n", result.stdout)
+        self.assertIn("200 verified, 0 of them damaged", result.stdout)
+        document = json.loads(self.check("--json").stdout)
+        size = os.stat(self.path).st_size
+        self.assertEqual({name: document[name] for name in (
+            "file", "clean", "complete", "checkpoint", "segment_bytes", "pages", "image_bytes",
+            "damaged_pages", "damaged_superblock_copies", "damage")}, {
+                "file": self.path, "clean": True, "complete": True, "checkpoint": 5,
+                "segment_bytes": size, "pages": 200,
+                "image_bytes": sum(length for _, _, length in self.pages),
+                "damaged_pages": 0, "damaged_superblock_copies": 0, "damage": []})
+        self.assertLess(document["free_bytes"], size)
+
+    def test_clean_where_io_uring_is_refused(self):
+        result = self.check(prefix=[WITHOUT_IO_URING])
+        self.assertIn("clean", result.stdout)
+
+    def test_segment_without_pages(self):
+        os.unlink(self.path)
+        self.assertEqual(self.make(self.path, pages=0, checkpoints=0), [])
+        self.assertIn("0 verified", self.check().stdout)
+
+    def test_flipped_byte_names_segment_and_page(self):
+        for page, offset, length in self.pages[:3] + self.pages[-3:]:
+            at = offset + length // 2
+            self.flip(at)
+            result = self.check(code=1)
+            self.assertIn("200 verified, 1 of them damaged", result.stdout)
+            ((error, where, _),) = self.blocks(result.stderr)
+            self.assertIn("corrupt", error)
+            self.assertEqual(where, f"segment 0 ('{self.path}'), page {page}")
+            document = json.loads(self.check("--json", code=1).stdout)
+            self.assertEqual((document["clean"], document["damaged_pages"]), (False, 1))
+            (damage,) = document["damage"]
+            self.assertEqual((damage["code"], damage["segment"], damage["page"]),
+                             ("corrupt", 0, page))
+            self.flip(at)
+        self.check()
+
+    def test_every_damaged_page_is_named(self):
+        for _, offset, length in self.pages:
+            self.flip(offset + length - 1)
+        result = self.check(code=1)
+        named = [int(where.rsplit(" ", 1)[1]) for _, where, _ in self.blocks(result.stderr)]
+        self.assertEqual(sorted(named), sorted(page for page, _, _ in self.pages))
+
+    def test_list_of_damage_is_bounded(self):
+        os.unlink(self.path)
+        for _, offset, length in self.make(self.path, pages=1100, checkpoints=1):
+            self.flip(offset + length - 1)
+        document = json.loads(self.check("--json", code=1).stdout)
+        self.assertEqual((document["damaged_pages"], len(document["damage"])), (1100, 1000))
+        self.assertIn("error: 100 more pages are damaged and not listed\n",
+                      self.check(code=1).stderr)
+
+    def test_damaged_superblock_copy(self):
+        self.flip(100)
+        self.assertEqual(json.loads(self.check("--json", code=1).stdout)
+                         ["damaged_superblock_copies"], 1)
+        result = self.check(code=1)
+        self.assertIn("200 verified, 0 of them damaged", result.stdout)
+        ((error, _, following),) = self.blocks(result.stderr)
+        self.assertIn("1 of the 4 superblock copies", error)
+        self.assertIn("open the domain", following)
+
+    def test_damaged_superblocks_are_damage(self):
+        for copy in range(4):
+            self.flip(copy * 16384 + 100)
+        ((error, _, _),) = self.blocks(self.check(code=1).stderr)
+        self.assertIn("no superblock is whole", error)
+        document = json.loads(self.check("--json", code=1).stdout)
+        self.assertEqual((document["clean"], document["complete"], len(document["damage"])),
+                         (False, False, 1))
+
+    def test_file_cut_short_is_damage(self):
+        # Behind its superblocks: what it was is known, and what is lost.
+        for size in (3_000_000, 5_000_000):
+            with self.subTest(size=size):
+                os.truncate(self.path, size)
+                ((error, where, _),) = self.blocks(self.check(code=1).stderr)
+                self.assertIn("corrupt", error)
+                self.assertIn(f"'{self.path}'", where)
+                self.make_again()
+
+    def make_again(self):
+        os.unlink(self.path)
+        self.make(self.path)
+
+    def test_file_cut_in_its_superblocks(self):
+        for size in (65535, 1000, 511, 0):
+            os.truncate(self.path, size)
+            self.cannot(self.path, "not_found: .*no Firn segment: it ends after [0-9]+ bytes")
+
+    def test_file_of_somebody_else(self):
+        with open(self.path, "wb") as file:
+            file.write(b"Nothing of Firn. " * 100_000)
+        self.cannot(self.path, "no Firn segment: there is no superblock")
+        with open(self.path, "wb") as file:
+            file.truncate(1 << 20)
+        self.cannot(self.path, "no Firn segment: there is no superblock")
+
+    def test_no_such_file(self):
+        nowhere = os.path.join(self.directory.name, "nowhere")
+        self.cannot(nowhere, r"No such file or directory")
+        self.cannot(os.path.join(nowhere, "segment"), r"No such file or directory")
+        self.assertFalse(os.path.exists(nowhere))
+        self.assertIn("error: FILE is required", run("check").stderr)
+
+    def test_no_regular_file(self):
+        self.cannot(self.directory.name, "not a regular file")
+        link = os.path.join(self.directory.name, "link")
+        os.symlink(self.path, link)
+        self.cannot(link, "not a regular file")
+        self.cannot("/dev/null", "not a regular file")
+
+    def test_no_permission(self):
+        settings = {}
+        if os.geteuid() == 0:
+            nobody = 65534
+            os.chown(self.path, nobody, nobody)
+            os.chmod(self.directory.name, 0o755)
+            settings = {"preexec_fn": lambda: (os.setgroups([]), os.setgid(nobody),
+                                               os.setuid(nobody)), "prefix": [self.copy_of_firn()]}
+        os.chmod(self.path, 0)
+        self.cannot(self.path, "Permission denied", **settings)
+
+    def copy_of_firn(self):
+        """Something that execs a copy of the tool that every user can reach."""
+        copy = shutil.copy(FIRN, self.directory.name)
+        os.chmod(copy, 0o755)
+        script = os.path.join(self.directory.name, "run")
+        with open(script, "w") as file:
+            file.write(f'#!/bin/sh\nshift\nexec "{copy}" "$@"\n')
+        os.chmod(script, 0o755)
+        return script
+
+    def test_busy_while_another_writes(self):
+        other = os.path.join(self.directory.name, "other")
+        with subprocess.Popen([MAKE_SEGMENT, other, "--hold"], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True) as holder:
+            for _ in range(200):  # it prints its pages when all is written
+                holder.stdout.readline()
+            self.cannot(other, rf"busy: .*process {holder.pid} \(make_segment\)")
+            self.cannot(other, "busy", command="stat")
+            holder.stdin.close()
+        self.path = other
+        self.check()
+
+    def test_file_may_be_read_only(self):
+        os.chmod(self.path, 0o400)
+        self.check()
+
+
+class Stat(Segment):
+    def test_numbers_add_up(self):
+        before = self.digest()
+        document = json.loads(run("stat", "--json", self.path).stdout)
+        self.assertEqual(self.digest(), before)
+        self.assertEqual([document[name] for name in ("file", "checkpoint", "open_count")],
+                         [self.path, 5, 1])
+        self.assertEqual(document["segment_bytes"], os.stat(self.path).st_size)
+        images = {}
+        for page, _, length in self.pages:
+            images.setdefault(page >> 44, []).append(length)
+        self.assertEqual(len(document["classes"]), 9)
+        for size_class, row in enumerate(document["classes"]):
+            lengths = images.get(size_class, [])
+            self.assertEqual(row, {"page_bytes": 4096 << size_class, "pages": len(lengths),
+                                   "image_bytes": sum(lengths)})
+        self.assertEqual(document["pages"], 200)
+        self.assertEqual([group["name"] for group in document["groups"]],
+                         ["leaves", "runs", "other"])
+
+        def total(name):
+            return sum(group[name] for group in document["groups"])
+        live = document["image_bytes"] + document["mapping_bytes"] + 65536
+        self.assertEqual(total("live_bytes"), live)
+        self.assertEqual(total("pending_bytes"), document["pending_bytes"])
+        self.assertEqual(total("chunks") + document["empty_chunks"],
+                         document["segment_bytes"] // document["chunk_bytes"])
+        self.assertEqual(live + document["pending_bytes"] + document["free_bytes"],
+                         document["segment_bytes"])
+        self.assertTrue(0 <= document["fragmentation"] < 1)
+
+    def test_text(self):
+        result = run("stat", self.path)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        for part in ("checkpoint     5, opened for writing 1 times", "pages          200",
+                     "\n      4 KiB ", "\n  leaves ", "\n  other "):
+            self.assertIn(part, result.stdout)
+
+    def test_pages_are_not_read(self):
+        for _, offset, _ in self.pages:
+            self.flip(offset)
+        self.assertEqual(run("stat", self.path).returncode, 0)
+
+    def test_file_of_somebody_else(self):
+        self.cannot("/dev/null", "not a regular file", command="stat")
+
+
+class Bench(Case):
+    def test_evict_prints_an_object_per_line(self):
+        result = run("bench", "evict", "--json", "--pages", "512")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        measured = [line for line in lines if "skipped" not in line]
+        self.assertEqual([line["batch"] for line in measured if line["by"] == "madvise"],
+                         [1, 64, 512])
+        self.assertEqual(lines[-1]["by"], "pool")
+        for line in measured:
+            self.assertEqual((line["bench"], line["page_bytes"]), ("evict", 4096))
+            self.assertEqual(line["pages"], 4 * 512)
+            self.assertGreater(line["pages_per_second"], 0)
+            if line["by"] == "process_madvise":
+                self.assertEqual(line["system_calls"], line["pages"] // line["batch"])
+
+    def test_evict_as_text(self):
+        result = run("bench", "evict", "--pages", "256")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertRegex(result.stdout, r"\nthe pool's loop .* million pages/s\n$")
+
+    def test_unknown_benchmark_names_the_nearest(self):
+        self.refuses("error: unknown benchmark 'evcit'\n"
+                     "  where    firn bench\n"
+                     "  next     firn bench evict    is the nearest known one\n"
+                     "           firn bench --help   lists the benchmarks\n", "bench", "evcit")
+
+    def test_wrong_number_of_pages(self):
+        for number in ("0", "-1", "many", "99999999999"):
+            result = run("bench", "evict", "--pages", number)
+            self.assertEqual((result.returncode, result.stdout), (2, ""))
+            self.assertIn("error: --pages: ", result.stderr)
 
 
 class Errors(Case):
@@ -265,8 +559,8 @@ class Limits(Case):
 
 
 if __name__ == "__main__":
-    FIRN, WITHOUT_IO_URING = sys.argv[1:3]
-    program = unittest.main(argv=[sys.argv[0], *sys.argv[3:]], exit=False)
+    FIRN, WITHOUT_IO_URING, MAKE_SEGMENT = sys.argv[1:4]
+    program = unittest.main(argv=[sys.argv[0], *sys.argv[4:]], exit=False)
     result = program.result
     if not result.wasSuccessful():
         sys.exit(1)

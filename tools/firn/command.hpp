@@ -22,6 +22,9 @@ struct Command {
 
 // In the order of `firn --help`.
 #define FIRN_COMMANDS(COMMAND) \
+  COMMAND(check)               \
+  COMMAND(stat)                \
+  COMMAND(bench)               \
   COMMAND(doctor)              \
   COMMAND(errors)              \
   COMMAND(version)

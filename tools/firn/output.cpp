@@ -46,13 +46,16 @@ ExitCode report(const Problem& problem) {
 }
 
 ExitCode report(const Error& error, std::string_view where) {
-  // The message ends with the next step, which has a line of its own here.
-  std::string message = error.message();
-  message.resize(std::min(message.size(), message.rfind("; next: ")));
-  report(Problem{.error = std::move(message),
+  report(Problem{.error = text_of(error),
                  .where = std::string(where),
                  .next = {{std::string(next_step_for(error.code))}}});
   return error.code == ErrorCode::corrupt ? ExitCode::damage : ExitCode::cannot_run;
+}
+
+std::string text_of(const Error& error) {
+  std::string message = error.message();
+  message.resize(std::min(message.size(), message.rfind("; next: ")));
+  return message;
 }
 
 std::string in_quotes(std::string_view text) {
@@ -76,6 +79,11 @@ void Output::text(std::string_view text) { std::fwrite(text.data(), 1, text.size
 void Output::json(const nlohmann::ordered_json& document) {
   // File names need not be UTF-8; JSON must be.
   text(document.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+}
+
+void Output::json_line(const nlohmann::ordered_json& document) {
+  text(document.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+  std::fflush(stdout);
 }
 
 std::string Output::coloured(Colour colour, std::string_view text) const {

@@ -37,12 +37,15 @@ ExitCode report(const Problem& problem);
 /// `damage` for bytes found corrupt, else `cannot_run`.
 ExitCode report(const Error& error, std::string_view where);
 
+/// What went wrong, without the next step that `Error::message` ends with.
+[[nodiscard]] std::string text_of(const Error& error);
+
 /// `text` in quotes, its control characters as \xNN: a user's bytes never steer the terminal.
 [[nodiscard]] std::string in_quotes(std::string_view text);
 
 enum class Colour { plain, green, yellow, red };
 
-/// Results of a command: exactly one of `text` and `json` is called, as `wants_json` says.
+/// Results of a command: either `text`, or `json` or `json_line`, as `wants_json` says.
 class Output {
  public:
   explicit Output(bool wants_json);
@@ -50,6 +53,8 @@ class Output {
   [[nodiscard]] bool wants_json() const { return wants_json_; }
   void text(std::string_view text);
   void json(const nlohmann::ordered_json& document);
+  /// One of several results, on a line of its own and at once: for what takes long.
+  void json_line(const nlohmann::ordered_json& document);
   /// `text` in a colour if stdout is a terminal that wants colours, else unchanged.
   [[nodiscard]] std::string coloured(Colour colour, std::string_view text) const;
   /// False if something that was printed did not arrive (disk full, closed descriptor).
