@@ -205,7 +205,7 @@ class Pool {
   Result<void> open() noexcept;
   Result<void> register_memory() noexcept;
 
-  // fault.cpp
+  // fault.cpp, hold.cpp
   bool take_outcome(Waiter& waiter, PageSlot page, Error& error) noexcept;
   void give_back(Waiter& waiter) noexcept;
   void leave_fault(Waiter& waiter) noexcept;
