@@ -9,6 +9,7 @@
 #include "base/allocation.hpp"
 #include "base/planted.hpp"
 #include "buffer/cleaner.hpp"
+#include "buffer/fault_handler.hpp"
 
 namespace firn::buffer {
 namespace {
@@ -36,6 +37,22 @@ Pool::~Pool() {
   FIRN_ASSERT(cleaner_ == nullptr);
   FIRN_ASSERT(writes_under_way_ == 0);
   FIRN_ASSERT(reads_.used() == 0);
+  if (faulting_memory_ != nullptr) unregister_faulting_memory(faulting_memory_);
+}
+
+// Late optimistic readers of evicted pages recover from their faults.
+Result<void> Pool::register_memory() noexcept {
+  if (memory_->stale_read() != StaleRead::fault) return {};
+  const std::byte* first = resolve(PageSlot(0, 0));
+  const std::byte* end = first;
+  for (unsigned size_class = 0; size_class < size_class_count; ++size_class) {
+    const std::byte* region = resolve(PageSlot(size_class, 0));
+    first = std::min(first, region);
+    end = std::max(end, region + memory_->slot_count(size_class) * page_bytes(size_class));
+  }
+  FIRN_TRY(register_faulting_memory(first, static_cast<std::size_t>(end - first)));
+  faulting_memory_ = first;
+  return {};
 }
 
 Result<std::unique_ptr<Pool>> Pool::create(store::Store& store,
@@ -54,6 +71,7 @@ Result<void> Pool::open() noexcept {
   options_.memory_budget_max = std::max(options_.memory_budget_max, options_.memory_budget);
   options_.reads_max = std::max(options_.reads_max, 1U);
   FIRN_TRY_ASSIGN(memory_, Memory::reserve(options_.memory));
+  FIRN_TRY(register_memory());
   FIRN_TRY(descriptors_.create(*memory_));
   FIRN_TRY(frames_.create(options_.memory_budget_max / smallest_page_bytes + frame_count_min));
   const std::uint64_t budget = options_.memory_budget;

@@ -203,8 +203,9 @@ class Pool {
 
   Pool(store::Store& store, const PoolOptions& options) noexcept;
   Result<void> open() noexcept;
+  Result<void> register_memory() noexcept;
 
-  // fault.cpp
+  // fault.cpp, hold.cpp
   bool take_outcome(Waiter& waiter, PageSlot page, Error& error) noexcept;
   void give_back(Waiter& waiter) noexcept;
   void leave_fault(Waiter& waiter) noexcept;
@@ -268,6 +269,7 @@ class Pool {
   std::array<KindHooks, kind_count_max> hooks_{};
   std::array<bool, kind_count_max> registered_{};
   std::uint64_t fixed_bytes_ = 0;
+  const std::byte* faulting_memory_ = nullptr;  // where evicted pages fault
 
   // The budget, and what else there is a limited number of.
   Quota bytes_;

@@ -5,8 +5,10 @@
 #include <deque>
 #include <map>
 
+#include "buffer/fault_handler.hpp"
 #include "buffer/pool_operations.hpp"
 #include "buffer/pool_world.hpp"
+#include "support/dies.hpp"
 
 namespace {
 
@@ -21,6 +23,7 @@ struct RunOptions {
   unsigned class_count = 1;
   bool read_faults = false;
   bool resizes = false;
+  bool guard = false;  // an evicted page faults
 };
 
 Executors* yielding = nullptr;
@@ -92,6 +95,7 @@ class Run {
   static WorldOptions world_options(const RunOptions& options) {
     WorldOptions world;
     world.seed = options.seed;
+    if (options.guard) world.pool.memory.kind = buffer::MemoryKind::guard;
     return world;
   }
 
@@ -246,6 +250,29 @@ TEST_CASE("pool: random operations over few frames agree with a model - checkpoi
     Run run(options);
     run();
   }
+}
+
+TEST_CASE("pool: where an evicted page faults - nobody but an optimistic reader comes to it",
+          "[pool]") {
+  if (!buffer::fault_recovery_supported()) return;
+  // In a child, since Catch puts handlers of its own around each test case.
+  const int status = status_of_child([] {
+    try {
+      for (std::uint64_t seed = first_seed(); seed < first_seed() + 3; ++seed) {
+        RunOptions options;
+        options.seed = seed;
+        options.frames = 12;
+        options.guard = true;
+        Run run(options);
+        run();
+        if (run.model().reads == 0) ::_exit(2);
+      }
+    } catch (...) {
+      ::_exit(1);
+    }
+  });
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
 }
 
 TEST_CASE("page-classes: pages of several sizes share one budget and agree with a model",
