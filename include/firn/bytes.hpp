@@ -22,8 +22,10 @@ class Bytes {
       : data_(bytes.data()), size_(bytes.size()) {}
   Bytes(std::string_view text) noexcept
       : data_(reinterpret_cast<const std::byte*>(text.data())), size_(text.size()) {}
+  /// The text up to its first zero, which a full array need not have. Bytes that may be zero are
+  /// passed as a `std::string_view` or with their size.
   template <std::size_t N>
-  Bytes(const char (&text)[N]) noexcept : Bytes(std::string_view(text)) {}
+  Bytes(const char (&text)[N]) noexcept : Bytes(std::string_view(text, size_of_text(text, N))) {}
 
   [[nodiscard]] constexpr const std::byte* data() const noexcept { return data_; }
   [[nodiscard]] constexpr std::size_t size() const noexcept { return size_; }
@@ -54,6 +56,12 @@ class Bytes {
   }
 
  private:
+  static std::size_t size_of_text(const char* text, std::size_t size_max) noexcept {
+    const void* end = std::memchr(text, 0, size_max);
+    return end == nullptr ? size_max
+                          : static_cast<std::size_t>(static_cast<const char*>(end) - text);
+  }
+
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
 };

@@ -45,20 +45,20 @@ namespace detail {
 template <class Type>
 struct CreateTableStep {
   DomainCore* domain;
-  std::string name;
+  Name name;
   TableOptions options;
   Reference<TableCore> core = {};
   Progress operator()(OperationBase& operation, Error& error) noexcept {
-    return create_table(operation, error, *domain, name, describe<Type>(), options, core);
+    return create_table(operation, error, *domain, name.view(), &describe<Type>, options, core);
   }
 };
 template <class Type>
 struct OpenTableStep {
   DomainCore* domain;
-  std::string name;
+  Name name;
   Reference<TableCore> core = {};
   Progress operator()(OperationBase& operation, Error& error) noexcept {
-    return open_table(operation, error, *domain, name, describe<Type>(), core);
+    return open_table(operation, error, *domain, name.view(), &describe<Type>, core);
   }
 };
 template <class Type>
@@ -109,19 +109,19 @@ struct CloseStep {
 };
 struct CreateSegmentStep {
   DomainCore* domain;
-  std::string name;
+  Name name;
   std::variant<LocalSegment, MemorySegment, RemoteSegment> segment;
   Progress operator()(OperationBase& operation, Error& error) noexcept {
-    return create_segment(operation, error, *domain, name, std::get_if<LocalSegment>(&segment),
-                          std::get_if<MemorySegment>(&segment),
+    return create_segment(operation, error, *domain, name.view(),
+                          std::get_if<LocalSegment>(&segment), std::get_if<MemorySegment>(&segment),
                           std::get_if<RemoteSegment>(&segment));
   }
 };
 struct DestroySegmentStep {
   DomainCore* domain;
-  std::string name;
+  Name name;
   Progress operator()(OperationBase& operation, Error& error) noexcept {
-    return destroy_segment(operation, error, *domain, name);
+    return destroy_segment(operation, error, *domain, name.view());
   }
 };
 template <class Type>
@@ -154,8 +154,9 @@ struct TakeNothing {
 }  // namespace detail
 
 /// A domain's handle: move-only; its calls may be made by many threads at a time, each with its own
-/// operations. Closing it, or dropping it, invalidates all handles that came from it: their calls
-/// are `invalid_state`. After a fork the child may not use it (`invalid_state`).
+/// operations, which it outlives. Closing it, or dropping it, invalidates all handles that came
+/// from it: their calls are `invalid_state`. After a fork the child may not use it
+/// (`invalid_state`).
 class Domain {
  public:
   /// Opens the domain at `path`, or makes one. Errors: `unsupported` names the first capability in
@@ -186,14 +187,14 @@ class Domain {
   template <class Type>
   [[nodiscard]] auto create_table(std::string_view name, TableOptions options = {}) noexcept {
     return operation<Table<Type>>(
-        detail::CreateTableStep<Type>{core(), std::string(name), std::move(options)},
+        detail::CreateTableStep<Type>{core(), detail::Name(name), std::move(options)},
         detail::TakeTable<Type>{});
   }
   /// Opens a table by name. Errors: `not_found`; `wrong_type` when the type's name, kind, codec,
   /// comparator or major version differ from the catalogue's.
   template <class Type>
   [[nodiscard]] auto open_table(std::string_view name) noexcept {
-    return operation<Table<Type>>(detail::OpenTableStep<Type>{core(), std::string(name)},
+    return operation<Table<Type>>(detail::OpenTableStep<Type>{core(), detail::Name(name)},
                                   detail::TakeTable<Type>{});
   }
   /// Destroys a table; the handle is given up, also on failure. Errors: `busy` while other handles
@@ -226,17 +227,17 @@ class Domain {
   }
 
   [[nodiscard]] auto create_segment(std::string_view name, LocalSegment segment) noexcept {
-    return simple(detail::CreateSegmentStep{core(), std::string(name), std::move(segment)});
+    return simple(detail::CreateSegmentStep{core(), detail::Name(name), std::move(segment)});
   }
   [[nodiscard]] auto create_segment(std::string_view name, MemorySegment segment) noexcept {
-    return simple(detail::CreateSegmentStep{core(), std::string(name), segment});
+    return simple(detail::CreateSegmentStep{core(), detail::Name(name), segment});
   }
   [[nodiscard]] auto create_segment(std::string_view name, RemoteSegment segment) noexcept {
-    return simple(detail::CreateSegmentStep{core(), std::string(name), std::move(segment)});
+    return simple(detail::CreateSegmentStep{core(), detail::Name(name), std::move(segment)});
   }
   /// `busy` while a table has pages in it.
   [[nodiscard]] auto destroy_segment(std::string_view name) noexcept {
-    return simple(detail::DestroySegmentStep{core(), std::string(name)});
+    return simple(detail::DestroySegmentStep{core(), detail::Name(name)});
   }
 
   [[nodiscard]] DomainType type() const noexcept { return detail::domain_type(*core()); }
@@ -273,18 +274,20 @@ class Domain {
 class OpenOperation final : public Operation<Domain> {
  public:
   OpenOperation(std::string_view path, const DomainOptions& options) noexcept
-      : path_(path), options_(options) {}
+      : path_kept_(path_.append(path)), options_(options) {}
 
  private:
   detail::Progress step() noexcept override {
-    return detail::open_domain(*this, error_, path_, options_, core_);
+    if (!path_kept_.has_value()) return detail::fail_step(error_, path_kept_.error());
+    return detail::open_domain(*this, error_, path_.view().text(), options_, core_);
   }
   void settle(detail::Progress progress) noexcept override {
     if (progress == detail::Progress::failed) return settle_with(fail(error_));
     settle_with(Result<Domain>(Domain(std::move(core_))));
   }
 
-  std::string path_;
+  Buffer path_;
+  Result<void> path_kept_;
   DomainOptions options_;
   detail::Reference<detail::DomainCore> core_;
 };

@@ -200,7 +200,8 @@ class Operation : public OperationBase {
     return std::move(*result_);
   }
 
-  /// `co_await`: resumes on the executor that runs the coroutine.
+  /// `co_await`: resumes on the executor that runs the coroutine (`Task::start`, a tick). Outside
+  /// of both that is the thread's own one, which only its blocking calls tick.
   auto operator co_await() noexcept { return Awaiter{*this, false}; }
 
   /// Starts the operation and has `notify(context)` called when it is done. For adaptors: returns

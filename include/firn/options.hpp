@@ -76,9 +76,9 @@ enum class Persistence : std::uint8_t { persistent, volatile_ };
 
 /// Where a table's pages go, by segment names; empty means wherever Firn likes.
 struct Placement {
-  std::string_view inner = {};
-  std::string_view leaves = {};
-  std::string_view values = {};
+  std::string inner = {};
+  std::string leaves = {};
+  std::string values = {};
 };
 
 struct TableOptions {
@@ -87,7 +87,7 @@ struct TableOptions {
   /// The tables that this table's references may point into. Empty: every table, at the time of the
   /// create, of the type a reference field names, and the table itself. Naming a table that does
   /// not exist or has another type is `invalid_argument`.
-  std::vector<std::string_view> references = {};
+  std::vector<std::string> references = {};
 };
 
 /// Whether an operation insists on what it finds.

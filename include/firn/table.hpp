@@ -200,9 +200,10 @@ class SackInsertOperation final : public Operation<Address> {
   Address address_;
 };
 
-/// A table's handle: cheap to copy and to pass between threads, each copy used by one thread at a
-/// time. It outlives its operations. Keys and records are moved into the operation, but for plain
-/// bytes, which the caller keeps until it is done.
+/// A table's handle: cheap to copy and to pass between threads. Many threads may call it at a time,
+/// each with its own operations, which it outlives; it is moved, assigned and destroyed by one
+/// alone. Keys and records are moved into the operation, but for plain bytes, which the caller
+/// keeps until it is done.
 ///
 /// Errors of every call: `invalid_state` when the domain is closed, the table destroyed or the
 /// process a forked child; `wrong_domain` for a transaction of another domain; what the codec

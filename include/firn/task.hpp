@@ -35,6 +35,7 @@ class TaskPromiseBase {
   [[noreturn]] void unhandled_exception() noexcept { std::terminate(); }
 
   std::coroutine_handle<> continuation_;
+  bool started_ = false;
 };
 
 template <class T>
@@ -80,16 +81,19 @@ class [[nodiscard]] Task {
     if (handle_) handle_.destroy();
   }
 
-  /// Runs the coroutine until it first waits.
-  void start(Executor& executor) noexcept { detail::run_in(executor, handle_); }
-  [[nodiscard]] bool done() const noexcept { return handle_.done(); }
+  /// Runs the coroutine until it first waits. Once: a task is started or awaited.
+  void start(Executor& executor) noexcept { detail::run_in(executor, begin()); }
+  [[nodiscard]] bool done() const noexcept {
+    FIRN_ASSERT(handle_ != nullptr);  // an empty handle: moved from
+    return handle_.done();
+  }
   /// What it returned; once, and only when it is done.
   T result() noexcept {
     FIRN_ASSERT(done());
     return handle_.promise().take();
   }
 
-  /// Awaited by another task: runs on that one's executor.
+  /// Awaited by another task: runs on that one's executor. Once, and not after `start`.
   auto operator co_await() noexcept {
     struct Awaiter {
       std::coroutine_handle<promise_type> handle;
@@ -100,10 +104,18 @@ class [[nodiscard]] Task {
       }
       T await_resume() noexcept { return handle.promise().take(); }
     };
-    return Awaiter{handle_};
+    return Awaiter{begin()};
   }
 
  private:
+  // A coroutine that was resumed twice would run past what it waits for.
+  std::coroutine_handle<promise_type> begin() noexcept {
+    FIRN_ASSERT(handle_ != nullptr);  // an empty handle: moved from
+    FIRN_ASSERT(!handle_.promise().started_);
+    handle_.promise().started_ = true;
+    return handle_;
+  }
+
   std::coroutine_handle<promise_type> handle_;
 };
 

@@ -16,6 +16,8 @@ constexpr int spin_count_max = 64;
 // Frames that an operation looks at when it needs memory and the cleaner is behind.
 constexpr std::uint32_t inline_visits_max = 256;
 constexpr std::uint64_t inline_bytes = 64 * smallest_page_bytes;
+// A descent loads fewer pages than this if nobody takes them away again.
+constexpr std::uint32_t faults_before_favour = 16;
 // Inner nodes are few and lead to everything: they get this many rounds of the clock.
 constexpr std::uint16_t inner_heat = 8;
 
@@ -101,17 +103,38 @@ void Pool::give_back(Waiter& waiter) noexcept {
   waiter.refused_ = false;
   if (waiter.kept_.valid()) drop_keep(waiter.kept_);
   waiter.kept_ = PageSlot();
+  while (waiter.held_count_ > 0) drop_keep(waiter.held_[--waiter.held_count_]);
+  if (waiter.favoured_) favour_given_.store(false);
+  waiter.favoured_ = false;
+  waiter.fault_count_ = 0;
   tickets_.give(waiter.ticket_);
   reads_.give(waiter.read_);
   bytes_.give(waiter.memory_);
   waiter.ticket_ = waiter.read_ = waiter.memory_ = 0;
 }
 
+// The waiter comes to another page than the one it has kept.
+void Pool::move_on(Waiter& waiter) noexcept {
+  if (!waiter.kept_.valid()) return;
+  if (waiter.favoured_ && waiter.held_count_ < waiter.held_.size()) {
+    waiter.held_[waiter.held_count_++] = waiter.kept_;
+  } else {
+    drop_keep(waiter.kept_);
+  }
+  waiter.kept_ = PageSlot();
+}
+
+// After so many faults that others must be taking its pages away.
+void Pool::favour(Waiter& waiter) noexcept {
+  if (++waiter.fault_count_ < faults_before_favour || waiter.favoured_) return;
+  waiter.favoured_ = !favour_given_.exchange(true);
+}
+
 // A keep count on the page, from a ticket unless the page has one.
 Access Pool::keep_or_park(Waiter& waiter, PageSlot page) noexcept {
   if (waiter.kept_ == page) return Access::ready;
-  if (waiter.kept_.valid()) drop_keep(waiter.kept_);
-  waiter.kept_ = PageSlot();
+  move_on(waiter);
+  favour(waiter);
   Descriptor& descriptor = descriptors_[page];
   const std::uint64_t bytes = page_bytes(page.size_class());
   bool kept = descriptor.add_keep(true).added;
@@ -119,7 +142,9 @@ Access Pool::keep_or_park(Waiter& waiter, PageSlot page) noexcept {
     if (waiter.ticket_ != bytes) {
       tickets_.give(waiter.ticket_);
       waiter.ticket_ = 0;
-      if (!tickets_.take(bytes, waiter.background)) {
+      if (waiter.favoured_) {
+        tickets_.force(bytes);  // it gets on, whoever waits
+      } else if (!tickets_.take(bytes, waiter.background)) {
         counters_.memory_waits.fetch_add(1, std::memory_order_relaxed);
         tickets_.park(waiter, bytes, waiter.ticket_);
         return Access::parked;
@@ -190,10 +215,7 @@ bool Pool::reserve(std::uint64_t bytes, bool background) noexcept {
 bool Pool::park(Waiter& waiter, PageSlot page, Want want) noexcept {
   Descriptor& descriptor = descriptors_[page];
   leave_fault(waiter);
-  if (waiter.kept_.valid() && waiter.kept_ != page) {
-    drop_keep(waiter.kept_);
-    waiter.kept_ = PageSlot();
-  }
+  if (waiter.kept_ != page) move_on(waiter);
   // Who comes to a read under way keeps the page too, so that it is still there when it runs.
   const std::uint64_t bytes = page_bytes(page.size_class());
   if (!waiter.kept_.valid() && want != Want::retire && descriptor.add_keep(true).added &&

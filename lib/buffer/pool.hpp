@@ -18,7 +18,11 @@
 //   5. A page that was dirty when a checkpoint's number was fixed is written under that number: as
 //      it is, or from a copy that the first change under the next number has made ("owed"). While a
 //      page owes an image it is neither written otherwise, evicted nor freed.
-//   6. The cleaner and the checkpoint need no frames, and their buffers are theirs alone, so they
+//   6. An operation that needs several pages at once keeps only the last one that it waited for,
+//   and
+//      may find the others evicted again and again. One that has loaded many is favoured, one at a
+//      time, and keeps what it waited for until it is done; so somebody always gets on.
+//   7. The cleaner and the checkpoint need no frames, and their buffers are theirs alone, so they
 //      go on however many operations wait.
 //
 // Shared between threads, but for create, destruction and what is marked as one thread's.
@@ -211,6 +215,8 @@ class Pool {
   [[nodiscard]] bool reserve(std::uint64_t bytes, bool background) noexcept;
   [[nodiscard]] bool confirm_keep(Descriptor& page, std::uint64_t bytes) noexcept;
   void drop_keep(PageSlot page) noexcept;
+  void move_on(Waiter& waiter) noexcept;
+  void favour(Waiter& waiter) noexcept;
   Adopted adopt(PageSlot page) noexcept;
   void start_read(runtime::ExecutorCore& executor, PageSlot page, Waiter* waiter,
                   bool scan) noexcept;
@@ -271,6 +277,8 @@ class Pool {
   std::atomic<std::uint64_t> other_bytes_{0};  // descriptors, frame table
   std::atomic<std::uint64_t> store_bytes_{0};
   std::atomic<unsigned> class_max_{0};  // largest class of a page so far
+
+  std::atomic<bool> favour_given_{false};
 
   std::unique_ptr<FaultRecord[]> faults_;
   base::SpinLock faults_lock_;

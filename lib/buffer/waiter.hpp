@@ -6,6 +6,7 @@
 // holds no latch, and whoever is asked for one of them never waits for those before it.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 
@@ -56,7 +57,12 @@ class Waiter {
   runtime::Runnable& runnable_;
   OperationBase* operation_ = nullptr;  // null: a fiber
 
-  PageSlot kept_;                 // holds a keep count
+  PageSlot kept_;  // holds a keep count
+  // Of the one waiter that was favoured: keep counts of the pages it waited for before.
+  std::array<PageSlot, 7> held_;
+  std::uint8_t held_count_ = 0;
+  bool favoured_ = false;
+  std::uint32_t fault_count_ = 0;
   FaultRecord* fault_ = nullptr;  // the read it waited for
   std::uint64_t ticket_ = 0;      // granted, not yet used for a keep count
   std::uint64_t memory_ = 0;      // granted

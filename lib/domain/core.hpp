@@ -20,7 +20,6 @@ namespace firn::detail {
 // quarter of the default leaf page.
 inline constexpr std::size_t key_size_bytes_max = 2048;
 inline constexpr std::size_t record_size_bytes_max = std::size_t{1} << 30;
-inline constexpr std::size_t name_size_bytes_max = 255;
 inline constexpr std::uint64_t memory_budget_bytes_min = std::uint64_t{1} << 20;
 
 // Counts that many threads add to: each thread has its own line of 16, read by adding them up.
@@ -109,10 +108,10 @@ class DomainCore {
   virtual Progress close(OperationBase& operation, Error& error) noexcept = 0;
   // What closing does when nobody asks for its outcome.
   virtual void abandon() noexcept = 0;
-  virtual Progress create_table(OperationBase& operation, Error& error, const std::string& name,
+  virtual Progress create_table(OperationBase& operation, Error& error, std::string_view name,
                                 const TypeDescription& type, const TableOptions& options,
                                 Reference<TableCore>& out) noexcept = 0;
-  virtual Progress open_table(OperationBase& operation, Error& error, const std::string& name,
+  virtual Progress open_table(OperationBase& operation, Error& error, std::string_view name,
                               const TypeDescription& type, Reference<TableCore>& out) noexcept = 0;
   virtual Progress destroy_table(OperationBase& operation, Error& error, TableCore& table,
                                  Force force) noexcept = 0;
@@ -121,11 +120,11 @@ class DomainCore {
   // The table of that id; null when it was destroyed.
   virtual Progress find_table(OperationBase& operation, Error& error, std::uint64_t id,
                               Reference<TableCore>& out) noexcept = 0;
-  virtual Progress create_segment(OperationBase& operation, Error& error, const std::string& name,
+  virtual Progress create_segment(OperationBase& operation, Error& error, std::string_view name,
                                   const LocalSegment* local, const MemorySegment* memory,
                                   const RemoteSegment* remote) noexcept = 0;
   virtual Progress destroy_segment(OperationBase& operation, Error& error,
-                                   const std::string& name) noexcept = 0;
+                                   std::string_view name) noexcept = 0;
   virtual Progress begin(OperationBase& operation, Error& error, const TransactionOptions& options,
                          TransactionCore*& out) noexcept = 0;
   [[nodiscard]] virtual DomainStatistics statistics() const noexcept = 0;
@@ -206,7 +205,7 @@ class TransactionCore {
   PersistenceNotice notice_;
 };
 
-Progress open_light(OperationBase& operation, Error& error, const std::string& path,
+Progress open_light(OperationBase& operation, Error& error, std::string_view path,
                     const DomainOptions& options, Reference<DomainCore>& out) noexcept;
 
 }  // namespace firn::detail

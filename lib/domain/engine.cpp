@@ -56,16 +56,21 @@ Result<void> check_key(Bytes key) noexcept {
   return {};
 }
 
-Result<void> check_name(const std::string& name) noexcept {
+Result<void> check_name(std::string_view name) noexcept {
   if (name.empty()) return fail(ErrorCode::invalid_argument, "a name has at least one byte");
-  if (name.size() > name_size_bytes_max) {
-    return fail(ErrorCode::too_large, "a name has at most 255 bytes, this one {}", name.size());
+  if (name.size() > Name::size_max) {
+    return fail(ErrorCode::too_large, "a name has at most 255 bytes, this one more");
   }
   return {};
 }
 
+// Set when the thread's store is gone. Destructors of the program's own statics and thread locals
+// run later than that and may call Firn: they find no warm buffers. It has no destructor itself.
+constinit thread_local bool buffer_store_gone = false;
+
 // Warm buffers of this thread. Bounded: no more of them, and none larger, than these.
 struct BufferStore {
+  ~BufferStore() { buffer_store_gone = true; }
   static constexpr std::size_t count_max = 16;
   static constexpr std::size_t kept_capacity_max = 64 * 1024;
   std::array<Buffer, count_max> buffers;
@@ -114,13 +119,15 @@ void release(TableCore& core) noexcept {
 }
 
 Buffer take_buffer() noexcept {
+  if (buffer_store_gone) return Buffer();
   BufferStore& store = buffer_store;
   if (store.count == 0) return Buffer();
   return std::move(store.buffers[--store.count]);
 }
 void give_buffer(Buffer&& buffer) noexcept {
-  BufferStore& store = buffer_store;
   Buffer given = std::move(buffer);
+  if (buffer_store_gone) return;
+  BufferStore& store = buffer_store;
   if (store.count == BufferStore::count_max || given.capacity() == 0 ||
       given.capacity() > BufferStore::kept_capacity_max) {
     return;
@@ -214,7 +221,7 @@ Progress follow(OperationBase& operation, Error& error, DomainCore& domain,
   return progress;
 }
 
-Progress open_domain(OperationBase& operation, Error& error, const std::string& path,
+Progress open_domain(OperationBase& operation, Error& error, std::string_view path,
                      const DomainOptions& options, Reference<DomainCore>& out) noexcept {
   if (options.memory_budget < memory_budget_bytes_min) {
     return fail_with(error, fail(ErrorCode::invalid_argument,
@@ -255,8 +262,8 @@ void abandon_domain(DomainCore& domain) noexcept {
 }
 
 Progress create_table(OperationBase& operation, Error& error, DomainCore& domain,
-                      const std::string& name, const TypeDescription& type,
-                      const TableOptions& options, Reference<TableCore>& out) noexcept {
+                      std::string_view name, DescribeFunction describe, const TableOptions& options,
+                      Reference<TableCore>& out) noexcept {
   auto checked = domain.usable();
   if (checked.has_value()) checked = check_name(name);
   if (checked.has_value() && options.persistence == Persistence::persistent &&
@@ -264,15 +271,19 @@ Progress create_table(OperationBase& operation, Error& error, DomainCore& domain
     checked = fail(ErrorCode::unsupported,
                    "this domain type keeps no persistent tables: create it volatile");
   }
+  TypeDescription type;
+  if (checked.has_value()) checked = base::guard_allocation([&] { type = describe(); });
   if (!checked.has_value()) return fail_with(error, fail(checked.error()));
   return domain.create_table(operation, error, name, type, options, out);
 }
 
 Progress open_table(OperationBase& operation, Error& error, DomainCore& domain,
-                    const std::string& name, const TypeDescription& type,
+                    std::string_view name, DescribeFunction describe,
                     Reference<TableCore>& out) noexcept {
   auto checked = domain.usable();
   if (checked.has_value()) checked = check_name(name);
+  TypeDescription type;
+  if (checked.has_value()) checked = base::guard_allocation([&] { type = describe(); });
   if (!checked.has_value()) return fail_with(error, fail(checked.error()));
   return domain.open_table(operation, error, name, type, out);
 }
@@ -297,7 +308,7 @@ Progress list_tables(OperationBase& operation, Error& error, DomainCore& domain,
 }
 
 Progress create_segment(OperationBase& operation, Error& error, DomainCore& domain,
-                        const std::string& name, const LocalSegment* local,
+                        std::string_view name, const LocalSegment* local,
                         const MemorySegment* memory, const RemoteSegment* remote) noexcept {
   auto checked = domain.usable();
   if (checked.has_value()) checked = check_name(name);
@@ -306,7 +317,7 @@ Progress create_segment(OperationBase& operation, Error& error, DomainCore& doma
 }
 
 Progress destroy_segment(OperationBase& operation, Error& error, DomainCore& domain,
-                         const std::string& name) noexcept {
+                         std::string_view name) noexcept {
   auto checked = domain.usable();
   if (checked.has_value()) checked = check_name(name);
   if (!checked.has_value()) return fail_with(error, fail(checked.error()));

@@ -25,6 +25,8 @@ inline constexpr std::uint64_t known_required_features = 0;
 
 struct Superblock {
   static constexpr std::array<char, 8> magic_text = {'F', 'I', 'R', 'N', 'S', 'U', 'P', 'R'};
+  /// Nobody counts so far; numbers above are not taken from a file.
+  static constexpr std::uint64_t number_max = std::uint64_t{1} << 62;
 
   std::uint64_t checksum = 0;  ///< of the block's 4096 bytes after this field
   std::array<char, 8> magic = magic_text;

@@ -17,14 +17,25 @@ namespace {
 constexpr int notice_depth_max = 16;
 thread_local int notice_depth = 0;
 
-// A thread's own executor, for blocking calls; made at the first one, gone with the thread. A
-// forked child makes its own: the parent's shares its event descriptor with the parent.
+// A thread's own executor, for blocking calls; made at the first one, gone with the thread. It has
+// no destructor: destructors of the program's own statics and thread locals may run later than the
+// one below and wait for operations, which then get another executor, given back by nobody.
 struct ThreadExecutor {
   runtime::ExecutorCore* core = nullptr;
   std::uint32_t process = 0;
-  ~ThreadExecutor() { delete std::exchange(core, nullptr); }
 };
-thread_local ThreadExecutor thread_executor;
+constinit thread_local ThreadExecutor thread_executor;
+
+// A forked child leaves its parent's executor alone: they share the event descriptor, and what
+// waits on it waits for threads of the parent.
+struct ThreadEnd {
+  bool expected = false;
+  ~ThreadEnd() {
+    if (thread_executor.process != base::process_generation()) return;
+    delete std::exchange(thread_executor.core, nullptr);
+  }
+};
+thread_local ThreadEnd thread_end;
 
 }  // namespace
 
@@ -58,10 +69,9 @@ namespace detail {
 Result<runtime::ExecutorCore*> executor_of_this_thread() noexcept {
   ThreadExecutor& own = thread_executor;
   if (own.core == nullptr || own.process != base::process_generation()) {
-    // A forked child leaves its parent's one alone: they share the event descriptor, and the child
-    // would read away what wakes the parent.
     FIRN_TRY_ASSIGN(own.core, runtime::ExecutorCore::create());
     own.process = base::process_generation();
+    thread_end.expected = true;  // the first touch has its destructor called
   }
   return own.core;
 }
@@ -93,7 +103,10 @@ void start_from_queue(OperationBase& operation) noexcept {
   runnable.home->enqueue(runnable);
 }
 
-runtime::ExecutorCore* core_of(Executor& executor) noexcept { return executor.core_.get(); }
+runtime::ExecutorCore* core_of(Executor& executor) noexcept {
+  FIRN_ASSERT(executor.core_ != nullptr);  // moved from
+  return executor.core_.get();
+}
 
 }  // namespace detail
 

@@ -191,6 +191,11 @@ Result<void> Opener::open_existing() noexcept {
   FIRN_TRY(check_owner(status));
   file_.is_device = S_ISBLK(status.st_mode);
   FIRN_TRY(lock());
+  // Who held the lock until now may have taken the file's name away: what is written to it is lost.
+  if (::fstat(fd_.get(), &status) != 0) return failed(errno, "fstat");
+  if (!file_.is_device && status.st_nlink == 0) {
+    return fail_system(ErrorCode::not_found, ENOENT, "the segment's file", place_in(options_.id));
+  }
   return inspect();
 }
 
@@ -333,6 +338,10 @@ Result<OpenFile> Opener::create() noexcept {
     const Result<void> opened = open_existing();
     if (opened.has_value()) {
       if (!options_.force) FIRN_TRY(refuse_content());
+      // An empty file may have been made with any rights.
+      if (!file_.is_device && ::fchmod(fd_.get(), S_IRUSR | S_IWUSR) != 0) {
+        return failed(errno, "fchmod");
+      }
     } else if (opened.error().code == ErrorCode::not_found) {
       FIRN_TRY(open_new());
     } else {

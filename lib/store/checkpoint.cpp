@@ -81,19 +81,18 @@ Result<void> Publication::prepare() {
   collect_changes();
   const Store::Impl& impl = *store_.impl_;
   const std::uint64_t log_bytes = impl.reference_bytes + changes_.size() * sizeof(MappingChange);
-  fold_ = impl.references.size() > references_max ||
+  // The snapshot's own extents do not count: they would be as many again.
+  const std::size_t snapshot_references = impl.snapshot_bytes / extent_bytes_max(impl);
+  fold_ = impl.references.size() > references_max + snapshot_references ||
           (log_bytes > impl.options.log_bytes_min &&
            log_bytes * 100 > impl.snapshot_bytes * impl.options.fold_percent);
-  if (fold_) collect_snapshot();
-  std::size_t pending = 0;
-  {
-    const base::SpinGuard guard(impl.mutex);
-    pending = store_.impl_->space_of(segment_zero).pending(number_).size();
+  bool fits = !fold_ && layout();
+  if (!fits) {
+    fold_ = true;
+    collect_snapshot();
+    fits = layout();
   }
-  // What this publication itself will give up: the old manifest, and on folding the old extents.
-  // Writes under the next number give up under that one.
-  pending += 1 + (fold_ ? impl.references.size() : 0);
-  layout(pending);
+  if (!fits) return fail(ErrorCode::too_large, "the mapping is too large for chunks of this size");
   for (Piece& piece : pieces_) {
     const base::SpinGuard guard(impl.mutex);
     auto extent =
@@ -103,7 +102,9 @@ Result<void> Publication::prepare() {
       continue;
     }
     for (const Piece& taken : pieces_) {
-      if (!taken.location.none()) store_.give_back(taken.location.extent(), number_);
+      if (!taken.location.none()) {
+        store_.impl_->space_of(segment_zero).take_back(taken.location.extent());
+      }
     }
     return fail(extent.error());
   }
@@ -142,9 +143,15 @@ void Publication::collect_snapshot() {
   constexpr std::size_t entries_at_a_time = 256;  // the mutex is held for short
   std::unordered_map<std::uint64_t, std::size_t> place_of;
   for (unsigned size_class = 0; size_class < format::size_class_count; ++size_class) {
-    for (std::uint64_t slot = 1; slot < next_slot_[size_class]; slot += entries_at_a_time) {
-      changes_.reserve(changes_.size() + entries_at_a_time);
-      const std::uint64_t end = std::min(slot + entries_at_a_time, next_slot_[size_class]);
+    std::uint64_t end = 1;
+    while (true) {
+      const std::uint64_t slot =
+          store_.mapping_.next_known(size_class, end, next_slot_[size_class]);
+      if (slot == next_slot_[size_class]) break;
+      end = std::min(slot + entries_at_a_time, next_slot_[size_class]);
+      if (changes_.capacity() - changes_.size() < entries_at_a_time) {
+        changes_.reserve(2 * changes_.capacity() + entries_at_a_time);
+      }
       const base::SpinGuard guard(impl.mutex);
       for (std::uint64_t one = slot; one < end; ++one) {
         const PageId page(size_class, one);
@@ -189,12 +196,21 @@ void Publication::collect_snapshot() {
   std::erase_if(changes_, [](const MappingChange& change) { return change.location == 0; });
 }
 
-// Cuts what is to be written into extents, and sizes the manifest.
-void Publication::layout(std::size_t pending) {
+// Cuts what is to be written into extents, and sizes the manifest. False: the manifest would be
+// larger than an extent.
+bool Publication::layout() {
   const Store::Impl& impl = *store_.impl_;
   const std::size_t most = extent_bytes_max(impl);
+  pieces_.clear();
   std::size_t changes_left = changes_.size();
-  std::size_t pending_left = pending;
+  std::size_t pending_left = 0;
+  {
+    const base::SpinGuard guard(impl.mutex);
+    pending_left = store_.impl_->space_of(segment_zero).pending(number_).size();
+  }
+  // What this publication itself will give up: the old manifest, and on folding the old extents.
+  // Writes under the next number give up under that one.
+  pending_left += 1 + (fold_ ? impl.references.size() : 0);
   do {
     Piece piece;
     std::size_t room = most - sizeof(MappingHead);
@@ -212,8 +228,8 @@ void Publication::layout(std::size_t pending) {
   Piece manifest;
   manifest.bytes =
       round_up(sizeof(ManifestHead) + references * sizeof(ExtentReference), impl.granule_bytes);
-  FIRN_ASSERT(manifest.bytes <= most);  // folding keeps the list short
   pieces_.push_back(manifest);
+  return manifest.bytes <= most;
 }
 
 // Step 2.

@@ -11,6 +11,7 @@ namespace firn::store {
 class Location {
  public:
   static constexpr std::uint32_t count_max = (1U << 12) - 1;
+  static constexpr std::uint32_t chunk_count_max = 1U << 24;
 
   constexpr Location() noexcept = default;
   constexpr Location(std::uint8_t segment, Extent extent) noexcept

@@ -50,6 +50,16 @@ class Mapping {
   }
   /// Makes sure that the page has an entry. `no_memory`: nothing has changed.
   Result<void> ensure(format::PageId page) noexcept;
+  /// The first slot from `slot` on that may have an image, `end` if none has: what was never
+  /// ensured is passed over in blocks.
+  [[nodiscard]] std::uint64_t next_known(unsigned size_class, std::uint64_t slot,
+                                         std::uint64_t end) const noexcept {
+    while (slot < end &&
+           blocks_[size_class][slot / block_entries].load(std::memory_order_acquire) == nullptr) {
+      slot = (slot / block_entries + 1) * block_entries;
+    }
+    return slot < end ? slot : end;
+  }
   [[nodiscard]] std::uint64_t memory_bytes() const noexcept {
     return memory_bytes_.load(std::memory_order_relaxed);
   }
@@ -58,7 +68,7 @@ class Mapping {
   using Block = std::array<MappingEntry, block_entries>;
   [[nodiscard]] MappingEntry* find(format::PageId page) const noexcept {
     const std::uint64_t slot = page.slot();
-    if (slot > slot_max) return nullptr;
+    if (page.size_class() >= format::size_class_count || slot > slot_max) return nullptr;
     Block* block = blocks_[page.size_class()][slot / block_entries].load(std::memory_order_acquire);
     return block == nullptr ? nullptr : &(*block)[slot % block_entries];
   }

@@ -4,7 +4,9 @@
 // places.
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
+#include <utility>
 
 #include "base/allocation.hpp"
 #include "base/planted.hpp"
@@ -62,7 +64,7 @@ class Opening {
 };
 
 Result<void> Opening::make_space(std::uint64_t published) noexcept {
-  const std::uint64_t chunks = impl_.backend.size() / impl_.options.chunk_bytes;
+  const std::uint64_t chunks = impl_.chunks_of_backend();
   if (chunks < chunks_min) {
     return fail(ErrorCode::no_space, "a segment has at least 4 chunks, this one {} bytes",
                 impl_.backend.size());
@@ -80,6 +82,14 @@ Result<void> Opening::make_space(std::uint64_t published) noexcept {
 
 Result<void> Opening::create(std::uint64_t domain_id) noexcept {
   store_.domain_id_ = domain_id;
+  if (!std::has_single_bit(impl_.options.chunk_bytes)) {
+    return fail(ErrorCode::invalid_argument, "a chunk of {} bytes: a power of two",
+                impl_.options.chunk_bytes);
+  }
+  if (impl_.backend.capabilities().block_bytes > format::superblock_bytes) {
+    return fail(ErrorCode::unsupported, "the device's blocks of {} bytes are larger than 4096",
+                impl_.backend.capabilities().block_bytes);
+  }
   impl_.granule_bytes = std::max<std::uint32_t>(512, impl_.backend.capabilities().block_bytes);
   impl_.open_count = 1;
   impl_.next_version = impl_.open_count << 40;
@@ -259,10 +269,14 @@ Result<void> Opening::read_mapping() noexcept {
     impl_.ids[size_class].next_slot = manifest_.next_slot[size_class];
   }
   impl_.manifest = Location::from_bits(manifest.location);
+  Space& space = impl_.space_of(segment_zero);
+  FIRN_TRY(space.mark_live(impl_.manifest.extent(), Group::other));
   for (const ExtentReference& reference : manifest_.references) {
     FIRN_TRY_ASSIGN(
         const AlignedBlock extent_block,
         read_extent(reference, format::PageKind::mapping_log, format::PageKind::snapshot));
+    // Before the next one is read: a list that names one extent again and again ends here.
+    FIRN_TRY(space.mark_live(Location::from_bits(reference.location).extent(), Group::other));
     const std::size_t bytes =
         std::size_t{Location::from_bits(reference.location).extent().count} * impl_.granule_bytes;
     format::PageHeader header;
@@ -303,20 +317,21 @@ Result<void> Opening::apply(const MappingExtent& extent) noexcept {
 // Every place that the checkpoint names is taken; a place named twice, or outside, is `corrupt`.
 Result<void> Opening::mark_space() noexcept {
   Space& space = impl_.space_of(segment_zero);
-  FIRN_TRY(space.mark_live(impl_.manifest.extent(), Group::other));
-  for (const ExtentReference& reference : impl_.references) {
-    FIRN_TRY(space.mark_live(Location::from_bits(reference.location).extent(), Group::other));
-  }
   for (unsigned size_class = 0; size_class < format::size_class_count; ++size_class) {
     Store::Impl::IdSpace& ids = impl_.ids[size_class];
-    for (std::uint64_t slot = 1; slot < ids.next_slot; ++slot) {
+    std::uint64_t free_from = 1;
+    const auto end_gap = [&](std::uint64_t end) noexcept -> Result<void> {
+      const std::uint64_t begin = std::exchange(free_from, end + 1);
+      if (begin == end) return {};
+      return base::guard_allocation([&] { ids.gaps.push_back({.begin = begin, .end = end}); });
+    };
+    for (std::uint64_t slot = 1;; ++slot) {
+      slot = store_.mapping_.next_known(size_class, slot, ids.next_slot);
+      if (slot == ids.next_slot) break;
       const PageId page(size_class, slot);
       const Location location = store_.mapping_.get(page).location;
-      if (location.none()) {
-        FIRN_TRY(store_.mapping_.ensure(page));
-        FIRN_TRY(base::guard_allocation([&] { ids.free.push_back(slot); }));
-        continue;
-      }
+      if (location.none()) continue;
+      FIRN_TRY(end_gap(slot));
       if (auto marked = space.mark_live(location.extent(), group_of(page)); !marked.has_value()) {
         Failure failure = fail(marked.error());
         failure.error.place.page = page.bits();
@@ -325,6 +340,7 @@ Result<void> Opening::mark_space() noexcept {
       ++impl_.statistics.pages;
       impl_.statistics.image_bytes += std::uint64_t{location.extent().count} * impl_.granule_bytes;
     }
+    FIRN_TRY(end_gap(ids.next_slot));
   }
   if (!FIRN_PLANTED("given-up-forgotten")) {
     for (const std::uint64_t bits : given_up_) {

@@ -30,7 +30,7 @@ class Publication {
   Result<void> prepare();
   void collect_changes();
   void collect_snapshot();
-  void layout(std::size_t pending);
+  [[nodiscard]] bool layout();
   void give_up_former();
   Result<void> write_extents();
   Result<void> write_piece(const Piece& piece, const AlignedBlock& block);

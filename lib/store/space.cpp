@@ -372,6 +372,11 @@ Result<void> Space::make_room(std::vector<Extent>& list) noexcept {
 
 void Space::give_up(Extent extent, std::vector<Extent>& list) noexcept {
   list.push_back(extent);
+  retire(extent);
+}
+
+// Live no more, and not yet free.
+void Space::retire(Extent extent) noexcept {
   for_each_part(extent, [&](std::uint32_t id, std::uint32_t begin, std::uint32_t end) {
     granule_map::clear(live(id), begin, end);
     chunks_[id].live -= end - begin;
@@ -386,8 +391,15 @@ std::uint64_t Space::publish(std::uint64_t number) noexcept {
   FIRN_ASSERT(started_);
   FIRN_ASSERT(number == published_ + 1);
   const std::uint64_t given_up_under = FIRN_PLANTED("location-reused-early") ? number : published_;
-  const std::uint64_t released = release(pending_[given_up_under % pending_count]);
-  if (FIRN_PLANTED("location-reused-at-once")) release(pending_[(number + 1) % pending_count]);
+  const auto release_list = [this](std::vector<Extent>& list) {
+    const std::uint64_t granules = release(list);
+    list.clear();
+    return granules;
+  };
+  const std::uint64_t released = release_list(pending_[given_up_under % pending_count]);
+  if (FIRN_PLANTED("location-reused-at-once")) {
+    release_list(pending_[(number + 1) % pending_count]);
+  }
   published_ = number;
 #ifdef FIRN_DEBUG
   if (chunks_.size() <= debug_check_chunks_max) check_well_formed();
@@ -395,8 +407,15 @@ std::uint64_t Space::publish(std::uint64_t number) noexcept {
   return released;
 }
 
-// Makes free what is pending in `list`, and empties it.
-std::uint64_t Space::release(std::vector<Extent>& list) noexcept {
+void Space::take_back(Extent extent) noexcept {
+  FIRN_ASSERT(started_);
+  FIRN_ASSERT(is_live(extent));
+  retire(extent);
+  release({&extent, 1});
+}
+
+// Makes free what is pending in `list`.
+std::uint64_t Space::release(std::span<const Extent> list) noexcept {
   std::uint64_t released = 0;
   std::uint64_t freed = 0;  // without what lies in chunks that come back only whole
   for (const Extent extent : list) {
@@ -427,7 +446,6 @@ std::uint64_t Space::release(std::vector<Extent>& list) noexcept {
       return true;
     });
   }
-  list.clear();
   return released;
 }
 

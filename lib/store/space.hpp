@@ -110,6 +110,10 @@ class Space {
   /// `no_memory`: nothing was changed.
   Result<void> free(Extent extent, std::uint64_t number) noexcept;
 
+  /// Undoes `allocate`: nothing was written to the extent, or handed to a device. In write-once
+  /// mode its granules stay out of use until nothing in the chunk lives.
+  void take_back(Extent extent) noexcept;
+
   /// Checkpoint `number` = published_number() + 1 is published, in both of its superblock places.
   /// What was given up under number - 1 becomes free. Returns how many granules.
   std::uint64_t publish(std::uint64_t number) noexcept;
@@ -205,7 +209,8 @@ class Space {
   void seal_rest(std::uint32_t id, std::uint32_t granule) noexcept;
   static Result<void> make_room(std::vector<Extent>& list) noexcept;
   void give_up(Extent extent, std::vector<Extent>& list) noexcept;
-  std::uint64_t release(std::vector<Extent>& list) noexcept;
+  void retire(Extent extent) noexcept;
+  std::uint64_t release(std::span<const Extent> list) noexcept;
 
   [[nodiscard]] std::uint64_t background_granules() const noexcept;
   Result<Extent> allocate_large(Group group, std::uint32_t count, Claim claim) noexcept;

@@ -52,19 +52,28 @@ Result<PageId> Store::allocate_page(unsigned size_class) noexcept {
   {
     const base::SpinGuard guard(impl_->mutex);
     Impl::IdSpace& ids = impl_->ids[size_class];
+    while (!ids.gaps.empty() && ids.gaps.back().begin == ids.gaps.back().end) ids.gaps.pop_back();
     if (!ids.free.empty()) {
       slot = ids.free.back();
       ids.free.pop_back();
-    } else {
+    } else if (!ids.gaps.empty()) {
+      slot = ids.gaps.back().begin++;
+    } else if (ids.next_slot <= Mapping::slot_max) {
       slot = ids.next_slot++;
+    } else {
+      return fail(ErrorCode::no_memory, "a size class holds at most {} pages", Mapping::slot_max);
     }
   }
   const PageId page(size_class, slot);
   if (auto ensured = mapping_.ensure(page); !ensured.has_value()) {
     const base::SpinGuard guard(impl_->mutex);
-    // Not lost: its list had room for it once, or it was the newest of all.
+    // Put back where it came from, unless others followed it: then it waits for the next opening.
     Impl::IdSpace& ids = impl_->ids[size_class];
-    if (slot + 1 == ids.next_slot) --ids.next_slot;
+    if (slot + 1 == ids.next_slot) {
+      --ids.next_slot;
+    } else if (!ids.gaps.empty() && ids.gaps.back().begin == slot + 1) {
+      --ids.gaps.back().begin;
+    }
     return fail(ensured.error());
   }
   return page;
@@ -276,7 +285,10 @@ SpaceStatistics Store::space_statistics() const noexcept {
   return impl_->space_of(segment_zero).statistics();
 }
 
-Payload Store::payload() const noexcept { return impl_->payload; }
+Payload Store::payload() const noexcept {
+  const base::SpinGuard guard(impl_->mutex);
+  return impl_->payload;
+}
 
 std::size_t Store::list_pages(PageId after, std::span<PageId> out) const noexcept {
   std::size_t count = 0;
@@ -288,7 +300,9 @@ std::size_t Store::list_pages(PageId after, std::span<PageId> out) const noexcep
       end = impl_->ids[size_class].next_slot;
     }
     std::uint64_t slot = size_class == after.size_class() ? after.slot() + 1 : 1;
-    for (; slot < end && count < out.size(); ++slot) {
+    for (; count < out.size(); ++slot) {
+      slot = mapping_.next_known(size_class, slot, end);
+      if (slot == end) break;
       const PageId page(size_class, slot);
       const base::SpinGuard guard(impl_->mutex);
       if (!mapping_.get(page).location.none()) out[count++] = page;
@@ -300,7 +314,7 @@ std::size_t Store::list_pages(PageId after, std::span<PageId> out) const noexcep
 Result<void> Store::take_growth() noexcept {
   const base::SpinGuard guard(impl_->mutex);
   Space& space = impl_->space_of(segment_zero);
-  const std::uint64_t chunks = impl_->backend.size() / impl_->options.chunk_bytes;
+  const std::uint64_t chunks = impl_->chunks_of_backend();
   if (chunks <= space.chunk_count()) return {};
   return space.grow(static_cast<std::uint32_t>(chunks - space.chunk_count()));
 }
@@ -312,7 +326,10 @@ void Store::check_well_formed() const noexcept {
   std::uint64_t live = 0;
   std::uint64_t pages = 0;
   for (unsigned size_class = 0; size_class < format::size_class_count; ++size_class) {
-    for (std::uint64_t slot = 1; slot < impl_->ids[size_class].next_slot; ++slot) {
+    const std::uint64_t end = impl_->ids[size_class].next_slot;
+    for (std::uint64_t slot = 1;; ++slot) {
+      slot = mapping_.next_known(size_class, slot, end);
+      if (slot == end) break;
       const Location location = mapping_.get(PageId(size_class, slot)).location;
       if (location.none()) continue;
       FIRN_ASSERT(space.is_live(location.extent()));

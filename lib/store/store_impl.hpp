@@ -1,6 +1,7 @@
 // The inside of the store, shared by store.cpp (pages), checkpoint.cpp (publishing) and open.cpp.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <vector>
@@ -29,6 +30,13 @@ struct Store::Impl {
   struct IdSpace {
     std::uint64_t next_slot = 1;
     std::vector<std::uint64_t> free;
+    // Free since opening, as ranges: their number is bounded by that of the pages between them,
+    // whatever a file says `next_slot` is. Taken from the last one's front.
+    struct Range {
+      std::uint64_t begin = 0;
+      std::uint64_t end = 0;
+    };
+    std::vector<Range> gaps;
     std::array<std::vector<std::uint64_t>, 3> given_up;  // by number % 3
   };
 
@@ -61,6 +69,10 @@ struct Store::Impl {
   [[nodiscard]] Space& space_of(std::uint8_t) noexcept { return space.front(); }
   [[nodiscard]] std::uint64_t offset_of(Extent extent) const noexcept {
     return space.front().offset_of(extent);
+  }
+  // What lies beyond the last chunk that a location can name is not used.
+  [[nodiscard]] std::uint64_t chunks_of_backend() const noexcept {
+    return std::min<std::uint64_t>(backend.size() / options.chunk_bytes, Location::chunk_count_max);
   }
   // Under the mutex: makes room so that recording a change later cannot fail.
   Result<void> expect_change(std::uint64_t number) noexcept;

@@ -307,7 +307,7 @@ TEST_CASE("park: memory is granted in the order of arrival", "[park][pool]") {
     while (pages.world.executors.tick_one()) {
     }
   }
-  for (const std::uint64_t given : {3, 3}) {
+  for (const std::uint64_t given : {std::uint64_t{3}, std::uint64_t{3}}) {
     quota.give(given);
     while (pages.world.executors.tick_one()) {
     }

@@ -27,6 +27,18 @@ TEST_CASE("buffer: what is appended is there - in order", "[codec]") {
   REQUIRE(buffer.view() == Bytes(expected).first(5));
 }
 
+TEST_CASE("bytes: an array of text ends at its first zero or where the array ends", "[codec]") {
+  struct {
+    char full[4] = {'f', 'u', 'l', 'l'};
+    char after[4] = {'n', 'o', '!', 0};
+  } text;
+  REQUIRE(Bytes(text.full).text() == "full");
+  char part[16] = "part";
+  REQUIRE(Bytes(part).text() == "part");
+  REQUIRE(Bytes("").empty());
+  REQUIRE(Bytes(std::string_view("a\0b", 3)).size() == 3);
+}
+
 TEST_CASE("buffer: clearing keeps the memory - so a warm buffer does not allocate", "[codec]") {
   Buffer buffer;
   REQUIRE(buffer.append(Bytes(std::string(500, 'x'))));

@@ -285,6 +285,19 @@ TEST_CASE("domain: calls on a handle that was moved from die with the text of an
                handle));
 }
 
+TEST_CASE("domain: posting to an executor that was moved from dies with the text of an assertion",
+          "[domain]") {
+  Domain domain = open_light();
+  auto words = create<WordType>(domain, "words");
+  auto executor = firn::Executor::create().value();
+  CHECK(begins(last_words([&] {
+                 auto moved = std::move(executor);
+                 auto insert = words.insert(1, "one");
+                 static_cast<void>(insert.post(executor));  // NOLINT: that is the point
+               }),
+               "firn: assertion failed: executor.core_"));
+}
+
 TEST_CASE("domain: asking for what is not there yet dies with the text of an assertion",
           "[domain]") {
   Domain domain = open_light();

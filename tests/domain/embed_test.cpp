@@ -10,10 +10,13 @@
 #include <cerrno>
 #include <clocale>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <functional>
 #include <iostream>
+#include <new>
+#include <thread>
 
 using namespace firn::test;
 using firn::Domain;
@@ -234,6 +237,70 @@ TEST_CASE("embed: the parent goes on while a child lives", "[embed]") {
   ::close(pipe[1]);
   int status = 0;
   REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(status == 0);
+}
+
+// Destructors of a program's statics and thread locals run after those of Firn's own thread locals
+// if they were built before Firn was first called.
+TEST_CASE("embed: destructors that run at the end of a thread may use a domain", "[embed]") {
+  Domain domain = open_light();
+  auto words = create<WordType>(domain, "words");
+  struct Late {
+    firn::Table<WordType>* table = nullptr;
+    ~Late() {
+      std::uint64_t key = 100;
+      for (int round = 0; round < 40; ++round) {
+        static_cast<void>(table->put(key++, std::string(100, 'l')).wait());
+        auto cursor = table->cursor({.lower = 100, .upper = {}});
+        while (cursor.next().wait().value_or(false)) continue;
+      }
+    }
+  };
+  std::thread([&] {
+    thread_local Late late;
+    late.table = &words;
+    for (std::uint64_t key = 0; key < 10; ++key) {
+      REQUIRE(words.put(key, std::string(100, 'e')).wait());
+    }
+  }).join();
+  REQUIRE(contents(words).size() == 50);
+}
+
+TEST_CASE("embed: a forked child ends although an operation of its parent's thread waits",
+          "[embed]") {
+  using Put = firn::WriteOperation<WordType>;
+  Domain domain = open_light();
+  auto words = create<WordType>(domain, "words");
+  REQUIRE(words.insert(1, "one").wait());
+  // Built first, so that it ends the child after Firn's own thread locals are destroyed there.
+  struct Last {
+    bool in_child = false;
+    ~Last() {
+      if (in_child) ::_exit(0);
+    }
+  };
+  // Of static life, so that the child destroys no operation that waits.
+  alignas(Put) static std::byte memory[sizeof(Put)];
+  int status = -1;
+  std::thread([&] {
+    thread_local Last last;
+    auto* put = ::new (static_cast<void*>(memory)) Put(words.put(1, "a longer one"));
+    auto read = words.read(1, [&](firn::Bytes) noexcept {  // keeps the latch meanwhile
+      auto executor = firn::detail::executor_of_this_thread();
+      static_cast<void>(put->start_with(
+          *executor, [](void*) noexcept {}, nullptr));
+      const pid_t child = ::fork();
+      if (child == 0) {
+        last.in_child = true;
+        std::exit(1);
+      }
+      static_cast<void>(::waitpid(child, &status, 0));
+    });
+    CHECK(read.wait());
+    firn::detail::run_until_done(*put);
+    CHECK(put->result());
+    put->~Put();
+  }).join();
   REQUIRE(status == 0);
 }
 

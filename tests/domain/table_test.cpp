@@ -134,7 +134,7 @@ TEST_CASE("table create: named references must exist and be of a type that is re
   auto words = create<WordType>(domain, "words");
   auto notes = create<NoteType>(domain, "notes");
   auto bytes = create<firn::BytesType>(domain, "bytes");
-  const auto with = [](std::vector<std::string_view> names) {
+  const auto with = [](std::vector<std::string> names) {
     auto options = volatile_table();
     options.references = std::move(names);
     return options;
@@ -145,6 +145,26 @@ TEST_CASE("table create: named references must exist and be of a type that is re
   REQUIRE(create_error<LinkType>(domain, "l", with({"words"})) == "invalid_argument");
   REQUIRE(create_error<WordType>(domain, "l", with({"notes"})) == "invalid_argument");
   REQUIRE(create_error<LinkType>(domain, "l", with({"words", "notes", "words"})) == "");
+}
+
+TEST_CASE("table create: keeps the names it is given until it runs", "[table-create]") {
+  firn::Domain domain = open_light();
+  auto words = create<WordType>(domain, "words");
+  auto notes = create<NoteType>(domain, "notes");
+  std::string name = "links";
+  std::string target = "a table whose name lies in memory of its own";
+  auto far = create<WordType>(domain, target);
+  auto options = volatile_table();
+  options.references = {"notes", target};
+  auto operation = domain.create_table<LinkType>(name, options);
+  options.references.clear();
+  name.assign(name.size(), 'x');
+  target.assign(target.size(), 'x');
+  REQUIRE(operation.wait());
+  const auto tables = domain.tables().wait().value();
+  REQUIRE(tables.back().name == "links");
+  REQUIRE(tables.back().references ==
+          std::vector<std::uint64_t>{notes.id(), far.id(), tables.back().id});
 }
 
 TEST_CASE("table create: segments are unsupported in a light domain", "[table-create]") {

@@ -1,5 +1,6 @@
-// no-alloc: operations allocate nothing once the program is warm. This program replaces the
-// allocator's entry points with ones that count and then call glibc's own.
+// no-alloc: operations allocate nothing once the program is warm, and where one must allocate and
+// cannot it says no_memory. This program replaces the allocator's entry points with ones that
+// count, refuse where they are told to, and else call glibc's own.
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
@@ -18,35 +19,35 @@ void* __libc_memalign(std::size_t alignment, std::size_t size);
 namespace {
 
 std::atomic<std::uint64_t> allocation_count{0};
-void count_one() noexcept { allocation_count.fetch_add(1, std::memory_order_relaxed); }
+std::atomic<std::uint64_t> allocations_until_refusal{0};  // 0: none is refused
+
+// Whether this one is refused.
+bool count_one() noexcept {
+  allocation_count.fetch_add(1, std::memory_order_relaxed);
+  std::uint64_t left = allocations_until_refusal.load(std::memory_order_relaxed);
+  while (left > 0 && !allocations_until_refusal.compare_exchange_weak(left, left - 1)) continue;
+  return left == 1;
+}
 
 }  // namespace
 
 // `operator new` of libstdc++ ends in malloc or aligned_alloc, so these are all there are.
 extern "C" {
-void* malloc(std::size_t size) {
-  count_one();
-  return __libc_malloc(size);
-}
+void* malloc(std::size_t size) { return count_one() ? nullptr : __libc_malloc(size); }
 void* calloc(std::size_t count, std::size_t size) {
-  count_one();
-  return __libc_calloc(count, size);
+  return count_one() ? nullptr : __libc_calloc(count, size);
 }
 void* realloc(void* memory, std::size_t size) {
-  count_one();
-  return __libc_realloc(memory, size);
+  return count_one() ? nullptr : __libc_realloc(memory, size);
 }
 void* memalign(std::size_t alignment, std::size_t size) {
-  count_one();
-  return __libc_memalign(alignment, size);
+  return count_one() ? nullptr : __libc_memalign(alignment, size);
 }
 void* aligned_alloc(std::size_t alignment, std::size_t size) {
-  count_one();
-  return __libc_memalign(alignment, size);
+  return count_one() ? nullptr : __libc_memalign(alignment, size);
 }
 int posix_memalign(void** memory, std::size_t alignment, std::size_t size) {
-  count_one();
-  *memory = __libc_memalign(alignment, size);
+  *memory = count_one() ? nullptr : __libc_memalign(alignment, size);
   return *memory == nullptr ? ENOMEM : 0;
 }
 }
@@ -195,6 +196,68 @@ void run(firn::Table<InodeType>& table, firn::Executor& executor) noexcept {
   expect(planted == 1 && planted_new == 1, "a planted allocation is found");
 }
 
+struct LinkType;
+struct Link {
+  firn::Ref<InodeType> inode;
+  firn::Ref<LinkType> next;
+};
+struct LinkType : firn::TableType<std::uint64_t, Link> {
+  static constexpr std::string_view name = "no-alloc.a link whose name is long";
+  using RecordCodec = firn::Fields<&Link::inode, &Link::next>;
+};
+
+template <class Type>
+firn::Result<firn::Table<Type>> create(firn::Domain& domain, std::string_view name) noexcept {
+  return domain.create_table<Type>(name, {.persistence = firn::Persistence::volatile_}).wait();
+}
+
+// Calls that are made seldom and allocate, each with something too long to lie within a string.
+firn::Result<void> set_up() noexcept {
+  constexpr std::string_view long_name = "a name that takes memory of its own";
+  FIRN_TRY_ASSIGN(auto executor, firn::Executor::create());
+  FIRN_TRY_ASSIGN(auto domain,
+                  firn::Domain::open(long_name, {.type = firn::DomainType::light}).wait());
+  FIRN_TRY_ASSIGN(auto inodes, create<InodeType>(domain, "inodes"));
+  FIRN_TRY_ASSIGN(auto links, create<LinkType>(domain, long_name));
+  FIRN_TRY(domain.open_table<LinkType>(long_name).wait());
+  FIRN_TRY_ASSIGN(auto tables, domain.tables().wait());
+  expect(tables.size() == 2, "both tables are listed");
+  FIRN_TRY(inodes.insert(1, {1, 2, 3}).wait());
+  FIRN_TRY_ASSIGN(auto inode, inodes.ref(1));
+  FIRN_TRY(links.insert(1, {inode, {}}).wait());
+  FIRN_TRY(domain.follow(inode).wait());
+  auto cursor = links.cursor({.lower = 0, .upper = {}});
+  FIRN_TRY(cursor.next().wait());
+  FIRN_TRY_ASSIGN(auto transaction, domain.begin().wait());
+  FIRN_TRY(transaction.commit().wait());
+  bool ran = false;
+  FIRN_TRY(firn::fiber::spawn(executor, [&ran]() noexcept { ran = true; }));
+  while (executor.tick(1ms) > 0) continue;
+  expect(ran, "the fiber ran");
+  return domain.create_segment(long_name, firn::MemorySegment{.size = 1}).wait();
+}
+
+// Refuses the first allocation, then the second, and so on, until nothing more is asked for.
+void expect_no_memory() noexcept {
+  constexpr std::uint64_t allocation_count_max = 10'000;
+  for (std::uint64_t nth = 1; nth <= allocation_count_max; ++nth) {
+    allocations_until_refusal = nth;
+    const auto ended = set_up();
+    const bool refused = allocations_until_refusal.exchange(0) == 0;
+    expect(!ended.has_value(), "segments are unsupported in a light domain");
+    const firn::ErrorCode code = ended.error().code;
+    if (!refused) {
+      expect(code == firn::ErrorCode::unsupported, "with memory all goes well");
+      std::printf("%-44s %4llu allocations\n", "refused one by one: no_memory",
+                  static_cast<unsigned long long>(nth - 1));
+      return;
+    }
+    expect(code == firn::ErrorCode::no_memory || code == firn::ErrorCode::unsupported,
+           "an allocation that is refused is no_memory or is done without");
+  }
+  expect(false, "the allocations come to an end");
+}
+
 firn::Result<void> start() {
   FIRN_TRY_ASSIGN(auto executor, firn::Executor::create());
   FIRN_TRY_ASSIGN(auto domain, firn::Domain::open("", {.type = firn::DomainType::light}).wait());
@@ -219,5 +282,6 @@ int main() {
     std::printf("FAILED: %s\n", done.error().message().c_str());
     return 1;
   }
+  expect_no_memory();
   return failure_count == 0 ? 0 : 1;
 }

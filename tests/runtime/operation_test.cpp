@@ -49,6 +49,27 @@ TEST_CASE("operation: waits where it must and starts again when it is woken", "[
   CHECK(*operation.result() == 7);
 }
 
+TEST_CASE("operation: a task begins once and what was moved from never", "[operation]") {
+  Executor executor = make_executor();
+  Latch latch;
+  ErrorCode code{};
+  LatchOperation operation(latch, 7);
+  auto task = *awaiting(operation, code);
+  CHECK(dies([&] {
+    const auto moved = std::move(task);
+    static_cast<void>(task.done());  // NOLINT: that is the point
+  }));
+  CHECK(dies([&] {
+    auto moved = std::move(task);
+    task.start(executor);  // NOLINT: that is the point
+  }));
+  task.start(executor);
+  REQUIRE(task.done());
+  CHECK(dies([&] { task.start(executor); }));
+  CHECK(dies([&] { static_cast<void>(task.operator co_await()); }));
+  CHECK(task.result() == 7);
+}
+
 TEST_CASE("operation: posting twice is invalid_state in every way of posting", "[operation]") {
   Executor executor = make_executor();
   Latch latch;

@@ -2,6 +2,8 @@
 // does to them.
 #include "segment/file.hpp"
 
+#include <linux/loop.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -179,6 +181,33 @@ TEST_CASE("file segment: below a domain's directory no link is followed", "[segm
   REQUIRE_FALSE(FileBackend::create("way/disk.seg", options).has_value());
   REQUIRE(::access(elsewhere.file("disk.seg").c_str(), F_OK) != 0);
   ::close(directory);
+}
+
+TEST_CASE("file segment: an empty file that others may read becomes its user's own",
+          "[segment-local]") {
+  const Scratch scratch;
+  const std::string path = scratch.file("disk.seg");
+  put(path, "");
+  REQUIRE(::chmod(path.c_str(), 0644) == 0);
+  REQUIRE(create(path, sized(mib)).has_value());
+  REQUIRE((status_of(path).st_mode & 07777) == 0600);
+}
+
+TEST_CASE("file segment: a file that loses its name while it is opened is not_found",
+          "[segment-local]") {
+  static const segment::FileCalls unlinking{
+      [](int directory, const char* path, int flags, mode_t mode) {
+        const int fd = segment::kernel_file_calls().open_at(directory, path, flags, mode);
+        if (fd >= 0) ::unlinkat(directory, path, 0);
+        return fd;
+      },
+      segment::kernel_file_calls().fallocate};
+  const Scratch scratch;
+  const std::string path = scratch.file("disk.seg");
+  REQUIRE(create(path, sized(mib)).has_value());
+  FileOptions options = sized(0);
+  options.calls = &unlinking;
+  REQUIRE(code_of(open(path, options)) == code_of(ErrorCode::not_found));
 }
 
 TEST_CASE("file segment: a second opener is busy and is told who the first is", "[segment-local]") {
@@ -365,6 +394,53 @@ TEST_CASE("file segment: closing it while I/O is under way is a programmer's err
     (*file)->submit(*executor, request);
     file->reset();
   }));
+}
+
+TEST_CASE("file segment: a block device is one after its foreign content was given up",
+          "[segment-local]") {
+  const Scratch scratch;
+  const std::string image = scratch.file("image");
+  put(image, std::string(8192, 'x'));
+  REQUIRE(::truncate(image.c_str(), 16 * mib) == 0);
+  // A loop device, which takes itself down with its last descriptor.
+  const int control = ::open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+  const int number = control < 0 ? -1 : ::ioctl(control, LOOP_CTL_GET_FREE);
+  const std::string device = "/dev/loop" + std::to_string(number);
+  const int loop = number < 0 ? -1 : ::open(device.c_str(), O_RDWR | O_CLOEXEC);
+  const int backing = ::open(image.c_str(), O_RDWR | O_CLOEXEC);
+  loop_config config{};
+  config.fd = static_cast<std::uint32_t>(backing);
+  config.info.lo_flags = LO_FLAGS_AUTOCLEAR;
+  const bool attached = loop >= 0 && ::ioctl(loop, LOOP_CONFIGURE, &config) == 0;
+  ::close(control);
+  ::close(backing);
+  if (!attached) {
+    ::close(loop);
+    WARN("no right to make a block device here");
+    return;
+  }
+  {
+    const auto executor = make_executor();
+    FileOptions options = sized(0);  // all of it
+    REQUIRE(code_of(create(device, options)) == code_of(ErrorCode::already_exists));
+    options.force = true;
+    const auto file = create(device, options);
+    REQUIRE(file.has_value());
+    REQUIRE((*file)->size() == 16 * mib);
+    REQUIRE((*file)->capabilities().direct);
+    REQUIRE(code_of(open(device)) == code_of(ErrorCode::busy));
+    const Buffer buffer(mib);
+    REQUIRE(read_bytes(**file, *executor, 0, buffer));
+    REQUIRE(buffer.holds(0));
+    buffer.fill(0x3c);
+    REQUIRE(write_bytes(**file, *executor, 15 * mib, buffer));
+    REQUIRE(sync(**file, *executor));
+    REQUIRE(code_of(grow(**file, *executor, 17 * mib)) == code_of(ErrorCode::no_space));
+    buffer.fill(0);
+    REQUIRE(read_bytes(**file, *executor, 15 * mib, buffer));
+    REQUIRE(buffer.holds(0x3c));
+  }
+  ::close(loop);
 }
 
 TEST_CASE("provisioning: a sparse segment of 1 TiB takes less than 16 MiB", "[provision]") {

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "segment/fiber_io.hpp"
 #include "segment/simulated.hpp"
 #include "store/page_io.hpp"
 #include "support/catch.hpp"
@@ -121,4 +122,141 @@ TEST_CASE("store: the mapping is folded and the log does not grow without bound"
     // Live images, two generations given up, and the mapping: far from a hundred generations.
     REQUIRE(store.space_statistics().used_chunks <= 16);
   }));
+}
+
+TEST_CASE("store: a checkpoint without room can be published later", "[store]") {
+  // So many granules are left: none, enough for a part of the checkpoint, or for all of it.
+  const std::uint32_t left = GENERATE(range(0U, 8U));
+  segment::SimulatedDevice device(256_KiB);
+  SimulatedExecutor executor(1);
+  segment::SimulatedBackend backend(device, {});
+  constexpr store::StoreOptions options{.chunk_bytes = 32 * 1024};
+  REQUIRE(executor.run([&]() noexcept {
+    runtime::ExecutorCore& core = executor.core();
+    auto made = Store::create(core, backend, options, domain_id);
+    REQUIRE(made.has_value());
+    Store& store = **made;
+    std::map<PageId, std::uint64_t> expected;
+    // Also of what is kept for checkpoints.
+    auto block = *store::AlignedBlock::make(4096);
+    for (std::uint64_t free = 0; (free = store.space_statistics().free) > left;) {
+      const auto length = static_cast<std::uint32_t>(std::min<std::uint64_t>(free - left, 8) * 512);
+      const PageId page = *store.allocate_page(0);
+      format::PageHeader header;
+      header.kind = format::PageKind::raw;
+      header.length = length;
+      std::memcpy(block.data(), &header, sizeof header);
+      store::PageWrite write;
+      write.page = page;
+      write.data = block.data();
+      write.number = store.number();
+      write.claim = store::Claim::background;
+      write.context = runtime::current_fiber();
+      write.done = &firn::test::detail::wake<store::PageWrite>;
+      store.write(core, write);
+      runtime::FiberContext::suspend();
+      REQUIRE(write.outcome.has_value());
+    }
+    std::vector<PageId> pages(1000);
+    pages.resize(store.list_pages(PageId(), pages));
+    const std::uint64_t number = store.begin_checkpoint();
+    for (int attempt = 0; attempt < 10; ++attempt) {
+      const auto before = store.space_statistics();
+      const auto published = store.publish(core, number, {});
+      if (published.has_value()) {
+        REQUIRE(left >= 4);  // three of changes, one of the manifest
+        REQUIRE(attempt == 0);
+        break;
+      }
+      REQUIRE(published.error().code == ErrorCode::no_space);
+      REQUIRE(!store.failed());
+      REQUIRE(store.space_statistics().free == before.free);
+      REQUIRE(store.space_statistics().pending == before.pending);
+      store.check_well_formed();
+    }
+    segment::Request request;
+    request.kind = segment::RequestKind::grow;
+    request.size = 512_KiB;
+    REQUIRE(segment::await(backend, core, request).has_value());
+    REQUIRE(store.take_growth().has_value());
+    if (store.published_number() < number) {
+      REQUIRE(store.publish(core, number, {}).has_value());
+    }
+    store.check_well_formed();
+    REQUIRE(store.statistics().checkpoints == 2);
+    made->reset();
+    auto opened = Store::open(core, backend, options);
+    REQUIRE(opened.has_value());
+    REQUIRE((*opened)->statistics().pages == pages.size());
+  }));
+}
+
+TEST_CASE("store: a place that was not used after all is free at once", "[store]") {
+  auto space = store::Space::create({.chunk_bytes = 32 * 1024, .chunk_count = 8});
+  REQUIRE(space.has_value());
+  space->start();
+  base::Random random(3);
+  std::vector<store::Extent> kept;
+  for (std::uint64_t round = 1; round <= 300; ++round) {
+    const auto before = space->statistics();
+    std::vector<store::Extent> taken;
+    const auto group = static_cast<store::Group>(random.below(3));
+    for (std::uint64_t count = random.below(6); count > 0; --count) {
+      const auto extent =
+          space->allocate(group, 1 + random.below(40'000), store::Claim::background);
+      if (extent.has_value()) taken.push_back(*extent);
+    }
+    for (const store::Extent extent : taken) {
+      space->check_well_formed();
+      space->take_back(extent);
+    }
+    space->check_well_formed();
+    REQUIRE(space->statistics().free == before.free);
+    REQUIRE(space->statistics().live == before.live);
+    if (const auto extent = space->allocate(group, 1 + random.below(9000)); extent.has_value()) {
+      kept.push_back(*extent);
+    }
+    if (kept.size() > 20) {
+      REQUIRE(space->free(kept.front(), round).has_value());
+      kept.erase(kept.begin());
+    }
+    space->publish(round);
+  }
+}
+
+TEST_CASE("store: an image is checked against all that it should be", "[store]") {
+  constexpr std::size_t size = 1024;
+  const PageId page(0, 7);
+  auto block = *store::AlignedBlock::make(size);
+  format::PageHeader header;
+  const auto check = [&](auto change, bool expected_sum = true) {
+    header = {};
+    header.page_id = page.bits();
+    header.domain = domain_id;
+    header.length = 600;
+    std::memset(block.data(), 0x33, size);
+    change();
+    std::memcpy(block.data(), &header, sizeof header);
+    format::seal_image(block.data(), size, header.domain);
+    std::memcpy(&header, block.data(), sizeof header);
+    return format::check_image({block.data(), size}, page, domain_id,
+                               header.checksum + (expected_sum ? 0 : 1));
+  };
+  using format::ImageFault;
+  REQUIRE(check([] {}) == ImageFault::none);
+  REQUIRE(check([] {}, false) == ImageFault::stale);
+  REQUIRE(check([&] { header.page_id = 8; }) == ImageFault::other_page);
+  REQUIRE(check([&] { header.domain = 8; }) == ImageFault::foreign_domain);
+  REQUIRE(check([&] { header.length = 63; }) == ImageFault::length);
+  REQUIRE(check([&] { header.length = size + 1; }) == ImageFault::length);
+  REQUIRE(check([&] { header.length = size; }) == ImageFault::none);
+  for (std::size_t at = 0; at < size; ++at) {
+    REQUIRE(check([] {}) == ImageFault::none);
+    block.data()[at] ^= std::byte{4};
+    REQUIRE(format::check_image({block.data(), size}, page, domain_id, header.checksum) ==
+            ImageFault::checksum);
+  }
+  std::memset(block.data(), 0, size);
+  REQUIRE(format::check_image({block.data(), size}, page, domain_id, 0) == ImageFault::zeroes);
+  REQUIRE(format::check_image({block.data(), 63}, page, domain_id, 0) == ImageFault::length);
 }

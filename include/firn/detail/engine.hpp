@@ -2,9 +2,10 @@
 // and one function per kind of step. Not part of the public interface.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -129,26 +130,44 @@ FIRN_API Progress follow(OperationBase& operation, Error& error, DomainCore& dom
                          TransactionCore* transaction, std::uint64_t table, Bytes key,
                          std::string_view type_name, RecordSink sink) noexcept;
 
-FIRN_API Progress open_domain(OperationBase& operation, Error& error, const std::string& path,
+// A table or segment's name, kept inside the operation that it is given to. Of one that is too long
+// as much is kept as shows that.
+class Name {
+ public:
+  explicit Name(std::string_view name) noexcept : size_(std::min(name.size(), size_max + 1)) {
+    std::copy_n(name.data(), size_, bytes_.data());
+  }
+  [[nodiscard]] std::string_view view() const noexcept { return {bytes_.data(), size_}; }
+  static constexpr std::size_t size_max = 255;
+
+ private:
+  std::size_t size_;
+  std::array<char, size_max + 1> bytes_ = {};
+};
+
+// Describes a table type; throws when there is no memory for that.
+using DescribeFunction = TypeDescription (*)();
+
+FIRN_API Progress open_domain(OperationBase& operation, Error& error, std::string_view path,
                               const DomainOptions& options, Reference<DomainCore>& out) noexcept;
 // The last of a domain handle that was not closed.
 FIRN_API void abandon_domain(DomainCore& domain) noexcept;
 FIRN_API Progress close_domain(OperationBase& operation, Error& error, DomainCore& domain) noexcept;
 FIRN_API Progress create_table(OperationBase& operation, Error& error, DomainCore& domain,
-                               const std::string& name, const TypeDescription& type,
+                               std::string_view name, DescribeFunction describe,
                                const TableOptions& options, Reference<TableCore>& out) noexcept;
 FIRN_API Progress open_table(OperationBase& operation, Error& error, DomainCore& domain,
-                             const std::string& name, const TypeDescription& type,
+                             std::string_view name, DescribeFunction describe,
                              Reference<TableCore>& out) noexcept;
 FIRN_API Progress destroy_table(OperationBase& operation, Error& error, DomainCore& domain,
                                 TableCore& table, Force force) noexcept;
 FIRN_API Progress list_tables(OperationBase& operation, Error& error, DomainCore& domain,
                               std::vector<TableInfo>& out) noexcept;
 FIRN_API Progress create_segment(OperationBase& operation, Error& error, DomainCore& domain,
-                                 const std::string& name, const LocalSegment* local,
+                                 std::string_view name, const LocalSegment* local,
                                  const MemorySegment* memory, const RemoteSegment* remote) noexcept;
 FIRN_API Progress destroy_segment(OperationBase& operation, Error& error, DomainCore& domain,
-                                  const std::string& name) noexcept;
+                                  std::string_view name) noexcept;
 
 FIRN_API std::uint64_t table_id(const TableCore& table) noexcept;
 FIRN_API std::string_view table_name(const TableCore& table) noexcept;

@@ -108,12 +108,12 @@ LightTable* LightDomain::find_by_name(std::string_view name) noexcept {
 // that its fields name. The table itself counts: it is `own_id`.
 Result<std::vector<std::uint64_t>> LightDomain::resolve_references(const TypeDescription& type,
                                                                    const TableOptions& options,
-                                                                   std::uint64_t own_id) noexcept {
+                                                                   std::uint64_t own_id) {
   std::vector<std::uint64_t> ids;
   const auto is_target = [&type](std::string_view name) {
     return std::find(type.references.begin(), type.references.end(), name) != type.references.end();
   };
-  for (const std::string_view name : options.references) {
+  for (std::string_view name : options.references) {
     const LightTable* table = find_by_name(name);
     if (table == nullptr) {
       return fail(ErrorCode::invalid_argument, "a table named in 'references' does not exist");
@@ -143,7 +143,7 @@ Result<std::vector<std::uint64_t>> LightDomain::resolve_references(const TypeDes
   return ids;
 }
 
-Progress LightDomain::create_table(OperationBase& operation, Error& error, const std::string& name,
+Progress LightDomain::create_table(OperationBase& operation, Error& error, std::string_view name,
                                    const TypeDescription& type, const TableOptions& options,
                                    Reference<TableCore>& out) noexcept {
   const Placement& placement = options.placement;
@@ -168,8 +168,8 @@ Progress LightDomain::create_table(OperationBase& operation, Error& error, const
         return;
       }
       tables_.reserve(tables_.size() + 1);
-      auto table =
-          std::make_unique<LightTable>(*this, next_table_id_, name, type, *std::move(references));
+      auto table = std::make_unique<LightTable>(*this, next_table_id_, std::string(name), type,
+                                                *std::move(references));
       if (!table->charge_itself()) {
         made = fail(ErrorCode::no_memory, "the domain's memory budget is used up");
         return;
@@ -188,7 +188,7 @@ Progress LightDomain::create_table(OperationBase& operation, Error& error, const
   return made.has_value() ? Progress::yes : fail_with(error, fail(made.error()));
 }
 
-Progress LightDomain::open_table(OperationBase& operation, Error& error, const std::string& name,
+Progress LightDomain::open_table(OperationBase& operation, Error& error, std::string_view name,
                                  const TypeDescription& type, Reference<TableCore>& out) noexcept {
   if (!latch_.shared_or_park(operation)) return Progress::waiting;
   LightTable* table = find_by_name(name);
@@ -273,13 +273,13 @@ Progress LightDomain::list_tables(OperationBase& operation, Error& error,
   return listed.has_value() ? Progress::yes : fail_with(error, fail(listed.error()));
 }
 
-Progress LightDomain::create_segment(OperationBase&, Error& error, const std::string&,
+Progress LightDomain::create_segment(OperationBase&, Error& error, std::string_view,
                                      const LocalSegment*, const MemorySegment*,
                                      const RemoteSegment*) noexcept {
   return fail_with(
       error, fail(ErrorCode::unsupported, "this domain type lacks the capability 'segments'"));
 }
-Progress LightDomain::destroy_segment(OperationBase&, Error& error, const std::string&) noexcept {
+Progress LightDomain::destroy_segment(OperationBase&, Error& error, std::string_view) noexcept {
   return fail_with(
       error, fail(ErrorCode::unsupported, "this domain type lacks the capability 'segments'"));
 }
@@ -342,12 +342,12 @@ void LightDomain::close_latched() noexcept {
 
 namespace firn::detail {
 
-Progress open_light(OperationBase&, Error& error, const std::string& path,
+Progress open_light(OperationBase&, Error& error, std::string_view path,
                     const DomainOptions& options, Reference<DomainCore>& out) noexcept {
   Result<void> opened;
   const auto guarded = base::guard_allocation([&] {
     domain::OpenNames& names = domain::open_names();
-    auto made = std::make_unique<domain::LightDomain>(path, options);
+    auto made = std::make_unique<domain::LightDomain>(std::string(path), options);
     const base::SpinGuard guard(names.mutex);
     for (const domain::LightDomain* other : names.domains) {
       if (!path.empty() && other->path() == path) {

@@ -65,10 +65,10 @@ class LightDomain final : public DomainCore {
 
   Progress close(OperationBase& operation, Error& error) noexcept override;
   void abandon() noexcept override;
-  Progress create_table(OperationBase& operation, Error& error, const std::string& name,
+  Progress create_table(OperationBase& operation, Error& error, std::string_view name,
                         const TypeDescription& type, const TableOptions& options,
                         Reference<TableCore>& out) noexcept override;
-  Progress open_table(OperationBase& operation, Error& error, const std::string& name,
+  Progress open_table(OperationBase& operation, Error& error, std::string_view name,
                       const TypeDescription& type, Reference<TableCore>& out) noexcept override;
   Progress destroy_table(OperationBase& operation, Error& error, TableCore& table,
                          Force force) noexcept override;
@@ -76,11 +76,11 @@ class LightDomain final : public DomainCore {
                        std::vector<TableInfo>& out) noexcept override;
   Progress find_table(OperationBase& operation, Error& error, std::uint64_t id,
                       Reference<TableCore>& out) noexcept override;
-  Progress create_segment(OperationBase& operation, Error& error, const std::string& name,
+  Progress create_segment(OperationBase& operation, Error& error, std::string_view name,
                           const LocalSegment* local, const MemorySegment* memory,
                           const RemoteSegment* remote) noexcept override;
   Progress destroy_segment(OperationBase& operation, Error& error,
-                           const std::string& name) noexcept override;
+                           std::string_view name) noexcept override;
   Progress begin(OperationBase& operation, Error& error, const TransactionOptions& options,
                  TransactionCore*& out) noexcept override;
   [[nodiscard]] DomainStatistics statistics() const noexcept override;
@@ -97,9 +97,10 @@ class LightDomain final : public DomainCore {
       pairs;  // wraps round below zero on one thread and back on another: the sum is right
 
  private:
+  // Throws when there is no memory.
   Result<std::vector<std::uint64_t>> resolve_references(const TypeDescription& type,
                                                         const TableOptions& options,
-                                                        std::uint64_t own_id) noexcept;
+                                                        std::uint64_t own_id);
   LightTable* find_by_name(std::string_view name) noexcept;
   void forget(LightTable& table) noexcept;
   void close_latched() noexcept;
