@@ -9,6 +9,7 @@ import pty
 import re
 import resource
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -278,6 +279,23 @@ class Check(Segment):
         document = json.loads(self.check("--json", code=1).stdout)
         self.assertEqual((document["clean"], document["complete"], len(document["damage"])),
                          (False, False, 1))
+
+    def test_damaged_manifest_is_damage(self):
+        with open(self.path, "rb") as file:
+            area = file.read(65536)
+        # docs/format.md; lib/format/superblock.hpp
+        number, location = max(struct.unpack_from("<Q16xQ", area, copy * 16384 + 48)
+                               for copy in range(4))
+        self.assertEqual(number, 5)
+        self.flip((location >> 32 & 0xffffff) * (1 << 20) + (location >> 12 & 0xfffff) * 512 + 70)
+        for command in ("check", "stat"):
+            result = run(command, self.path)
+            self.assertEqual((result.returncode, result.stdout), (1, ""))
+            ((error, where, _),) = self.blocks(result.stderr)
+            self.assertIn("the image's checksum does not match", error)
+            self.assertTrue(where.startswith(f"segment 0 ('{self.path}')"), where)
+        document = json.loads(self.check("--json", code=1).stdout)
+        self.assertEqual((document["clean"], document["complete"]), (False, False))
 
     def test_file_cut_short_is_damage(self):
         # Behind its superblocks: what it was is known, and what is lost.

@@ -236,6 +236,42 @@ TEST_CASE("file segment: a second opener is busy and is told who the first is", 
   REQUIRE(open(path).has_value());
 }
 
+TEST_CASE("file segment: opened for reading only it is read by several and written by nobody",
+          "[segment-local]") {
+  const Scratch scratch;
+  const std::string path = scratch.file("disk.seg");
+  const auto executor = make_executor();
+  const Buffer written(4096);
+  {
+    auto writer = create(path, sized(mib));
+    REQUIRE(writer.has_value());
+    written.fill(0x5a);
+    REQUIRE(write_bytes(**writer, *executor, 0, written).has_value());
+  }
+  FileOptions options = sized(0);
+  options.read_only = true;
+  REQUIRE(::chmod(path.c_str(), S_IRUSR) == 0);
+  {
+    auto first = open(path, options);
+    auto second = open(path, options);
+    REQUIRE((first.has_value() && second.has_value()));
+    REQUIRE(::chmod(path.c_str(), S_IRUSR | S_IWUSR) == 0);
+    REQUIRE(code_of(open(path)) == code_of(ErrorCode::busy));
+    const Buffer read(4096);
+    REQUIRE(read_bytes(**second, *executor, 0, read).has_value());
+    REQUIRE(read.holds(0x5a));
+    written.fill(0x11);
+    REQUIRE(code_of(write_bytes(**first, *executor, 0, written)) == code_of(ErrorCode::io_error));
+    REQUIRE(code_of(grow(**first, *executor, 2 * mib)) == code_of(ErrorCode::io_error));
+    REQUIRE(read_bytes(**first, *executor, 0, read).has_value());
+    REQUIRE(read.holds(0x5a));
+    REQUIRE(status_of(path).st_size == mib);
+  }
+  const auto writer = open(path);
+  REQUIRE(writer.has_value());
+  REQUIRE(code_of(open(path, options)) == code_of(ErrorCode::busy));
+}
+
 TEST_CASE("file segment: where O_DIRECT is refused the I/O is buffered and one notice says so",
           "[segment-local]") {
   // As tmpfs before Linux 6.6.
