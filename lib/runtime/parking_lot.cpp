@@ -1,14 +1,18 @@
 #include "runtime/parking_lot.hpp"
 
+#include <type_traits>
+
 #include "runtime/executor_core.hpp"
 
 namespace firn::runtime {
 
-ParkingLot& ParkingLot::shared() noexcept {
-  alignas(ParkingLot) static std::byte memory[sizeof(ParkingLot)];
-  static ParkingLot* const lot = ::new (static_cast<void*>(memory)) ParkingLot;
-  return *lot;
-}
+namespace {
+// Built by the compiler: a static of a function would have the first comers sleep on its guard.
+constinit ParkingLot shared_lot;
+static_assert(std::is_trivially_destructible_v<ParkingLot>);  // a late unpark stays harmless
+}  // namespace
+
+ParkingLot& ParkingLot::shared() noexcept { return shared_lot; }
 
 Runnable* ParkingLot::take(Bucket& bucket, const void* key, std::size_t count_max,
                            std::size_t& count) noexcept {

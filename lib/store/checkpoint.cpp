@@ -10,8 +10,10 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <memory>
-#include <unordered_map>
+#include <numeric>
+#include <utility>
 
 #include "base/allocation.hpp"
 #include "base/planted.hpp"
@@ -116,15 +118,21 @@ void Publication::collect_changes() {
   const Store::Impl& impl = *store_.impl_;
   // Every write of this number is done: nobody else touches its list any more.
   const auto& list = impl.changes[number_ % 2];
-  std::unordered_map<std::uint64_t, std::size_t> last;
-  last.reserve(list.size());
-  for (std::size_t index = 0; index < list.size(); ++index) {
-    last[list[index].page.bits()] = index;
-  }
-  changes_.reserve(last.size());
-  for (std::size_t index = 0; index < list.size(); ++index) {
-    const auto& change = list[index];
-    if (last[change.page.bits()] != index) continue;
+  FIRN_ASSERT(list.size() <= std::numeric_limits<std::uint32_t>::max());
+  std::vector<std::uint32_t> order(list.size());
+  std::iota(order.begin(), order.end(), 0U);
+  std::sort(order.begin(), order.end(), [&](std::uint32_t left, std::uint32_t right) {
+    return std::pair(list[left].page, left) < std::pair(list[right].page, right);
+  });
+  const auto is_last = [&](std::size_t at) {
+    return at + 1 == order.size() || list[order[at]].page != list[order[at + 1]].page;
+  };
+  std::size_t count = 0;
+  for (std::size_t at = 0; at < order.size(); ++at) count += is_last(at) ? 1 : 0;
+  changes_.reserve(count);
+  for (std::size_t at = 0; at < order.size(); ++at) {
+    if (!is_last(at)) continue;
+    const auto& change = list[order[at]];
     changes_.push_back({.page = change.page.bits(),
                         .location = change.now.location.bits(),
                         .checksum = change.now.checksum});
@@ -139,9 +147,15 @@ void Publication::collect_changes() {
 // number already the entry that they had before.
 void Publication::collect_snapshot() {
   const Store::Impl& impl = *store_.impl_;
-  changes_.clear();
+  changes_ = {};
   constexpr std::size_t entries_at_a_time = 256;  // the mutex is held for short
-  std::unordered_map<std::uint64_t, std::size_t> place_of;
+  std::size_t pages = 0;
+  {
+    // Once, so that there are never two of it; pages of the next number come on top.
+    const base::SpinGuard guard(impl.mutex);
+    pages = impl.statistics.pages;
+  }
+  changes_.reserve(pages + pages / 16 + entries_at_a_time);
   for (unsigned size_class = 0; size_class < format::size_class_count; ++size_class) {
     std::uint64_t end = 1;
     while (true) {
@@ -162,10 +176,6 @@ void Publication::collect_snapshot() {
       }
     }
   }
-  place_of.reserve(changes_.size());
-  for (std::size_t index = 0; index < changes_.size(); ++index) {
-    place_of[changes_[index].page] = index;
-  }
   if (FIRN_PLANTED("mapping-fold-takes-newer")) return;
   // What was recorded until now; later changes were not in the array yet when it was read.
   std::size_t newer_count = 0;
@@ -173,24 +183,32 @@ void Publication::collect_snapshot() {
     const base::SpinGuard guard(impl.mutex);
     newer_count = impl.changes[(number_ + 1) % 2].size();
   }
-  std::vector<Store::Impl::Change> newer;
-  newer.reserve(newer_count);
-  while (newer.size() < newer_count) {
-    const std::size_t end = std::min(newer.size() + entries_at_a_time, newer_count);
+  std::vector<MappingChange> former;
+  former.reserve(newer_count);
+  while (former.size() < newer_count) {
+    const std::size_t end = std::min(former.size() + entries_at_a_time, newer_count);
     const base::SpinGuard guard(impl.mutex);
     const auto& list = impl.changes[(number_ + 1) % 2];
-    for (std::size_t index = newer.size(); index < end; ++index) newer.push_back(list[index]);
+    for (std::size_t index = former.size(); index < end; ++index) {
+      former.push_back({.page = list[index].page.bits(),
+                        .location = list[index].before.location.bits(),
+                        .checksum = list[index].before.checksum});
+    }
   }
-  // From the newest to the oldest: the first change of a page has the last word.
-  for (auto change = newer.rbegin(); change != newer.rend(); ++change) {
-    const MappingChange former{.page = change->page.bits(),
-                               .location = change->before.location.bits(),
-                               .checksum = change->before.checksum};
-    const auto [place, fresh] = place_of.try_emplace(former.page, changes_.size());
-    if (fresh) {
-      changes_.push_back(former);
+  // The first change of a page tells what its entry was. The snapshot is in the order of ids.
+  const auto by_page = [](const MappingChange& left, const MappingChange& right) {
+    return left.page < right.page;
+  };
+  const std::size_t sorted_count = changes_.size();
+  std::stable_sort(former.begin(), former.end(), by_page);
+  for (std::size_t index = 0; index < former.size(); ++index) {
+    if (index > 0 && former[index].page == former[index - 1].page) continue;
+    const auto end = changes_.begin() + static_cast<std::ptrdiff_t>(sorted_count);
+    const auto place = std::lower_bound(changes_.begin(), end, former[index], by_page);
+    if (place != end && place->page == former[index].page) {
+      *place = former[index];
     } else {
-      changes_[place->second] = former;
+      changes_.push_back(former[index]);
     }
   }
   std::erase_if(changes_, [](const MappingChange& change) { return change.location == 0; });

@@ -121,6 +121,11 @@ class Space {
   /// Given up under `number` and not yet free: what the superblock's pending-free list holds.
   [[nodiscard]] std::span<const Extent> pending(std::uint64_t number) const noexcept;
 
+  /// Memory of that list.
+  [[nodiscard]] std::uint64_t pending_bytes(std::uint64_t number) const noexcept {
+    return pending_[number % pending_count].capacity() * sizeof(Extent);
+  }
+
   /// Sets granules aside, so that no_space comes before a commit point and not after it.
   Result<void> reserve(std::uint64_t granules) noexcept;
   void unreserve(std::uint64_t granules) noexcept;

@@ -267,15 +267,24 @@ StoreStatistics Store::statistics() const noexcept {
   statistics.number = number();
   statistics.published_number = published_number();
   statistics.open_count = impl_->open_count;
-  statistics.memory_bytes = mapping_.memory_bytes();
+  // A publication may write the whole mapping anew: its memory is set aside, since nobody could
+  // make room for it when it comes.
+  const std::uint64_t snapshot_bytes = statistics.pages * sizeof(MappingChange);
+  statistics.memory_bytes = mapping_.memory_bytes() + snapshot_bytes + snapshot_bytes / 16 +
+                            std::min<std::uint64_t>(snapshot_bytes, impl_->options.chunk_bytes);
   for (const auto& list : impl_->changes) {
-    statistics.memory_bytes += list.capacity() * sizeof(Impl::Change);
+    // And what is collected from it: the order, and the changes or their former entries.
+    statistics.memory_bytes += list.capacity() * sizeof(Impl::Change) +
+                               list.size() * (sizeof(std::uint32_t) + sizeof(MappingChange));
   }
   // Two bits per granule, and what a chunk has besides.
   constexpr std::uint64_t chunk_record_bytes = 32;
   const std::uint64_t granules = impl_->options.chunk_bytes / impl_->granule_bytes;
   for (const Space& space : impl_->space) {
     statistics.memory_bytes += space.chunk_count() * (granules / 4 + chunk_record_bytes);
+    for (std::uint64_t ahead = 0; ahead < 3; ++ahead) {
+      statistics.memory_bytes += space.pending_bytes(statistics.published_number + ahead);
+    }
   }
   return statistics;
 }

@@ -12,7 +12,41 @@
 
 #include <firn/firn.hpp>
 
+#include "base/spin.hpp"
 #include "no_block/filter.hpp"
+
+// The allocator is the process's own, not Firn's: glibc's takes a mutex when one thread frees what
+// another allocated, and would sleep on it. Here it is entered by one thread at a time, so that
+// what the filter traps is Firn.
+extern "C" {
+void* __libc_malloc(std::size_t size);
+void* __libc_calloc(std::size_t count, std::size_t size);
+void* __libc_realloc(void* memory, std::size_t size);
+void __libc_free(void* memory);
+}
+
+namespace {
+constinit firn::base::SpinLock allocator_mutex;
+}  // namespace
+
+extern "C" {
+void* malloc(std::size_t size) {
+  const firn::base::SpinGuard guard(allocator_mutex);
+  return __libc_malloc(size);
+}
+void* calloc(std::size_t count, std::size_t size) {
+  const firn::base::SpinGuard guard(allocator_mutex);
+  return __libc_calloc(count, size);
+}
+void* realloc(void* memory, std::size_t size) {
+  const firn::base::SpinGuard guard(allocator_mutex);
+  return __libc_realloc(memory, size);
+}
+void free(void* memory) {
+  const firn::base::SpinGuard guard(allocator_mutex);
+  __libc_free(memory);
+}
+}
 
 namespace {
 
