@@ -178,7 +178,8 @@ detail::Progress MoveOperation<Type>::step() noexcept {
 template <class Type>
 void MoveOperation<Type>::settle(detail::Progress progress) noexcept {
   if (progress == detail::Progress::failed) {
-    cursor_.state_.status = fail(error_);
+    // A move that was cancelled has not moved: the cursor stands where it stood.
+    if (error_.code != ErrorCode::cancelled) cursor_.state_.status = fail(error_);
     return settle_with(fail(error_));
   }
   settle_with(progress == detail::Progress::yes);

@@ -17,7 +17,7 @@ struct CodeText {
 
 constexpr CodeText code_texts[] = {
     {ErrorCode::invalid_argument, "invalid_argument", "mend the argument and call again"},
-    {ErrorCode::too_large, "too_large", "make it smaller, or choose a larger leaf class at create"},
+    {ErrorCode::too_large, "too_large", "make it smaller"},
     {ErrorCode::unsupported, "unsupported", "choose a domain type that has the capability"},
     {ErrorCode::unsupported_format, "unsupported_format", "open it with a newer Firn"},
     {ErrorCode::wrong_type, "wrong_type", "open the table with the type it was created with"},

@@ -1,12 +1,12 @@
 // Publishing a checkpoint.
-//   1. Places for the mapping extents and the manifest are taken; nothing is changed if one is
-//   missing.
-//   2. What the new manifest replaces is given up under this number.
-//   3. Mapping extents and manifest are written.
+//   1. Places for the mapping extents and the manifest are taken.
+//   2. Mapping extents and manifest are written. Without room or memory until here, nothing has
+//      changed, and the same number can be published again.
+//   3. What the new manifest replaces is given up under this number.
 //   4. Sync: images, mapping and manifest are durable.
 //   5. The superblock is written, in both copies of the older slot.
 //   6. Sync: the checkpoint is published, and what was given up two checkpoints ago is free.
-// A failure from 2 on leaves the former checkpoint in force and the store failed.
+// Any other failure, and any from 3 on, leaves the former checkpoint in force and the store failed.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -56,26 +56,40 @@ Result<void> Store::publish(runtime::ExecutorCore& executor, std::uint64_t numbe
 }
 
 Result<void> Publication::run(const Payload& payload) noexcept {
-  Result<void> prepared;
-  FIRN_TRY(base::guard_allocation([&] { prepared = prepare(); }));
-  FIRN_TRY(prepared);
-  // From here on a failure is the store's.
   Result<void> written;
-  const auto guarded = base::guard_allocation([&] {
-    give_up_former();
+  Result<void> guarded = base::guard_allocation([&] {
+    written = prepare();
+    if (!written.has_value()) return;
+    list_given_up();
     written = write_extents();
   });
-  if (guarded.has_value() && written.has_value()) written = sync();
-  if (guarded.has_value() && written.has_value()) written = write_superblock(payload);
-  if (guarded.has_value() && written.has_value()) written = sync();
-  if (!guarded.has_value() || !written.has_value()) {
+  if (!guarded.has_value()) written = guarded;
+  if (!written.has_value() && changed_nothing(written.error().code)) {
+    take_pieces_back();
+    return written;
+  }
+  // From here on a failure is the store's.
+  if (written.has_value()) {
+    give_up_former();
+    written = sync();
+  }
+  if (written.has_value()) written = write_superblock(payload);
+  if (written.has_value()) written = sync();
+  if (!written.has_value()) {
     if (!FIRN_PLANTED("publish-failure-forgotten")) {
       store_.failed_.store(true, std::memory_order_release);
     }
-    return guarded.has_value() ? written : guarded;
+    return written;
   }
   finish(payload);
   return {};
+}
+
+// Room and memory may be there when the same number is published again; a device that refuses is
+// not asked again.
+bool Publication::changed_nothing(ErrorCode code) noexcept {
+  return code == ErrorCode::no_space || code == ErrorCode::no_memory ||
+         code == ErrorCode::too_large;
 }
 
 // Step 1.
@@ -85,32 +99,52 @@ Result<void> Publication::prepare() {
   const std::uint64_t log_bytes = impl.reference_bytes + changes_.size() * sizeof(MappingChange);
   // The snapshot's own extents do not count: they would be as many again.
   const std::size_t snapshot_references = impl.snapshot_bytes / extent_bytes_max(impl);
-  fold_ = impl.references.size() > references_max + snapshot_references ||
-          (log_bytes > impl.options.log_bytes_min &&
-           log_bytes * 100 > impl.snapshot_bytes * impl.options.fold_percent);
-  bool fits = !fold_ && layout();
-  if (!fits) {
-    fold_ = true;
-    collect_snapshot();
-    fits = layout();
+  const bool folds = impl.references.size() > references_max + snapshot_references ||
+                     (log_bytes > impl.options.log_bytes_min &&
+                      log_bytes * 100 > impl.snapshot_bytes * impl.options.fold_percent);
+  const bool log_fits = layout(false);
+  if (!folds && log_fits) return place_pieces();
+  collect_snapshot();
+  if (!layout(true)) {
+    return fail(ErrorCode::too_large, "the mapping is too large for chunks of this size");
   }
-  if (!fits) return fail(ErrorCode::too_large, "the mapping is too large for chunks of this size");
+  Result<void> placed = place_pieces();
+  if (placed.has_value() || !log_fits) return placed;
+  // Where the whole mapping finds no room, its changes may.
+  changes_ = {};
+  collect_changes();
+  if (!layout(false)) return placed;
+  return place_pieces();
+}
+
+// A place for each piece, or for none.
+Result<void> Publication::place_pieces() noexcept {
   for (Piece& piece : pieces_) {
-    const base::SpinGuard guard(impl.mutex);
+    const base::SpinGuard guard(store_.impl_->mutex);
     auto extent =
         store_.impl_->space_of(segment_zero).allocate(Group::other, piece.bytes, Claim::background);
     if (extent.has_value()) {
       piece.location = Location(segment_zero, *extent);
       continue;
     }
-    for (const Piece& taken : pieces_) {
-      if (!taken.location.none()) {
-        store_.impl_->space_of(segment_zero).take_back(taken.location.extent());
-      }
-    }
+    give_pieces_back();
     return fail(extent.error());
   }
   return {};
+}
+
+void Publication::take_pieces_back() noexcept {
+  const base::SpinGuard guard(store_.impl_->mutex);
+  give_pieces_back();
+}
+
+// Under the mutex. Nothing refers to them, whatever was written there.
+void Publication::give_pieces_back() noexcept {
+  for (Piece& taken : pieces_) {
+    if (taken.location.none()) continue;
+    store_.impl_->space_of(segment_zero).take_back(taken.location.extent());
+    taken.location = {};
+  }
 }
 
 // The changes of this number, the last of each page only.
@@ -216,7 +250,8 @@ void Publication::collect_snapshot() {
 
 // Cuts what is to be written into extents, and sizes the manifest. False: the manifest would be
 // larger than an extent.
-bool Publication::layout() {
+bool Publication::layout(bool fold) {
+  fold_ = fold;
   const Store::Impl& impl = *store_.impl_;
   const std::size_t most = extent_bytes_max(impl);
   pieces_.clear();
@@ -250,21 +285,32 @@ bool Publication::layout() {
   return manifest.bytes <= most;
 }
 
-// Step 2.
-void Publication::give_up_former() {
-  Store::Impl& impl = *store_.impl_;
+// What will have been given up under this number: what others gave up, and what the new manifest
+// replaces. Nobody else gives up under it any more.
+void Publication::list_given_up() {
+  const Store::Impl& impl = *store_.impl_;
   const base::SpinGuard guard(impl.mutex);
-  if (!impl.manifest.none()) store_.give_back(impl.manifest.extent(), number_);
-  if (fold_) {
-    for (const ExtentReference& reference : impl.references) {
-      store_.give_back(Location::from_bits(reference.location).extent(), number_);
-    }
-  }
-  const auto given_up = impl.space_of(segment_zero).pending(number_);
+  const auto given_up = store_.impl_->space_of(segment_zero).pending(number_);
   given_up_.assign(given_up.begin(), given_up.end());
+  if (!impl.manifest.none()) given_up_.push_back(impl.manifest.extent());
+  if (!fold_) return;
+  for (const ExtentReference& reference : impl.references) {
+    given_up_.push_back(Location::from_bits(reference.location).extent());
+  }
 }
 
 // Step 3.
+void Publication::give_up_former() noexcept {
+  Store::Impl& impl = *store_.impl_;
+  const base::SpinGuard guard(impl.mutex);
+  if (!impl.manifest.none()) store_.give_back(impl.manifest.extent(), number_);
+  if (!fold_) return;
+  for (const ExtentReference& reference : impl.references) {
+    store_.give_back(Location::from_bits(reference.location).extent(), number_);
+  }
+}
+
+// Step 2.
 Result<void> Publication::write_extents() {
   Store::Impl& impl = *store_.impl_;
   references_ = fold_ ? std::vector<ExtentReference>() : impl.references;

@@ -28,10 +28,15 @@ class Publication {
   };
 
   Result<void> prepare();
+  Result<void> place_pieces() noexcept;
+  void take_pieces_back() noexcept;
+  void give_pieces_back() noexcept;
+  static bool changed_nothing(ErrorCode code) noexcept;
   void collect_changes();
   void collect_snapshot();
-  [[nodiscard]] bool layout();
-  void give_up_former();
+  [[nodiscard]] bool layout(bool fold);
+  void list_given_up();
+  void give_up_former() noexcept;
   Result<void> write_extents();
   Result<void> write_piece(const Piece& piece, const AlignedBlock& block);
   Result<void> sync() noexcept;

@@ -454,6 +454,22 @@ TEST_CASE("cursor: follows the order of the table's comparator", "[cursor]") {
   REQUIRE(seeking.key() == "C");
 }
 
+TEST_CASE("cursor: a cancelled move leaves it where it stood", "[cursor]") {
+  firn::Domain domain = open_light();
+  auto words = tens(domain);
+  auto cursor = words.cursor();
+  REQUIRE(cursor.next().wait().value());
+  const auto key = cursor.key();
+  {
+    auto move = cursor.next();
+    move.cancel();
+    REQUIRE(error_of(move.result()) == "cancelled");
+  }
+  REQUIRE(cursor.at_pair());
+  REQUIRE(cursor.key() == key);
+  REQUIRE(error_of(cursor.status()) == "");
+}
+
 TEST_CASE("cursor: of a table destroyed by force or of a closed domain is invalid_state",
           "[cursor]") {
   firn::Domain domain = open_light();

@@ -182,12 +182,16 @@ void run(firn::Table<InodeType>& table, firn::Executor& executor) noexcept {
               [&] { hold_many_in_flight(table, executor); });
   // Does this program see an allocation at all?
   const std::uint64_t planted = allocations_once_warm([&] {
-    const auto allocate = [](firn::Bytes) noexcept { std::free(std::malloc(10)); };
+    const auto allocate = [](firn::Bytes) noexcept {
+      void* volatile memory = std::malloc(10);  // or a compiler leaves both calls out
+      std::free(memory);
+    };
     static_cast<void>(table.read(7, allocate).wait());
   });
   const std::uint64_t planted_new = allocations_once_warm([&] {
     const auto allocate = [](firn::Bytes bytes) noexcept {
-      ::operator delete(::operator new(bytes.size()));
+      void* volatile memory = ::operator new(bytes.size());
+      ::operator delete(memory);
     };
     static_cast<void>(table.read(7, allocate).wait());
   });
