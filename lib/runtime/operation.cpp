@@ -4,9 +4,14 @@
 
 #include "base/fork.hpp"
 #include "base/planted.hpp"
+#include "base/sanitizer.hpp"
 #include "runtime/executor_core.hpp"
 #include "runtime/operation_access.hpp"
 #include "runtime/parking_lot.hpp"
+
+#if FIRN_ASAN
+#include <sanitizer/lsan_interface.h>
+#endif
 
 namespace firn {
 namespace {
@@ -23,6 +28,7 @@ thread_local int notice_depth = 0;
 struct ThreadExecutor {
   runtime::ExecutorCore* core = nullptr;
   std::uint32_t process = 0;
+  bool thread_ended = false;
 };
 constinit thread_local ThreadExecutor thread_executor;
 
@@ -31,6 +37,7 @@ constinit thread_local ThreadExecutor thread_executor;
 struct ThreadEnd {
   bool expected = false;
   ~ThreadEnd() {
+    thread_executor.thread_ended = true;
     if (thread_executor.process != base::process_generation()) return;
     delete std::exchange(thread_executor.core, nullptr);
   }
@@ -71,6 +78,9 @@ Result<runtime::ExecutorCore*> executor_of_this_thread() noexcept {
   if (own.core == nullptr || own.process != base::process_generation()) {
     FIRN_TRY_ASSIGN(own.core, runtime::ExecutorCore::create());
     own.process = base::process_generation();
+#if FIRN_ASAN
+    if (own.thread_ended) __lsan_ignore_object(own.core);  // nobody is left to give it back
+#endif
     thread_end.expected = true;  // the first touch has its destructor called
   }
   return own.core;
