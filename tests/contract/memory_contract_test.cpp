@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/sanitizer.hpp"
 #include "buffer/memory.hpp"
 #include "support/catch.hpp"
 #include "support/dies.hpp"
@@ -247,7 +248,8 @@ TEST_CASE("memory: released memory leaves the resident set of the process", "[po
     REQUIRE(filled >= before + bytes);
     for (std::vector<PageSlot>& batch : batches) REQUIRE(memory->release(batch).done == 512);
     const std::uint64_t after = resident_bytes();
-    REQUIRE(after <= before + 4_MiB);
+    // ThreadSanitizer keeps shadow memory of whatever was touched.
+    if (!FIRN_TSAN) REQUIRE(after <= before + 4_MiB);
     REQUIRE(memory->statistics().released_bytes == bytes);
     // Neighbours are one range: each batch is one call, unless the kernel is a short one.
     if (variant.calls == &kernel_memory_calls()) {
