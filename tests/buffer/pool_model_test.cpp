@@ -242,7 +242,7 @@ std::uint64_t first_seed() {
 
 TEST_CASE("pool: random operations over few frames agree with a model - checkpoints too",
           "[pool]") {
-  for (std::uint64_t seed = first_seed(); seed < first_seed() + 12; ++seed) {
+  for (std::uint64_t seed = first_seed(); seed < first_seed() + 40; ++seed) {
     RunOptions options;
     options.seed = seed;
     options.frames = 8 + seed * 5 % 57;
