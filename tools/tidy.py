@@ -327,9 +327,9 @@ PLANTS = (
     ("include/firn/x.hpp", "void f() { try {} catch (...) {} }\n", "throws or catches"),
     ("docs/data-path.md", "| no | `Tree::gone` | `lib/tree/a.cpp` |\n", "no function Tree::gone"),
     ("docs/data-path.md", "| no | `go` | `lib/tree/a.cpp`, `b.cpp` |\n", "lib/tree/b.cpp does not"),
-    ("README.md", "see /work/notes\n", "a path of one machine"),
-    ("README.md", "see ../shared/notes\n", "outside the repository"),
-    ("README.md", "see https://a.registry.example/\n", "a package host"),
+    ("README.md", "see /wo" "rk/notes\n", "a path of one machine"),
+    ("README.md", "see ../sha" "red/notes\n", "outside the repository"),
+    ("README.md", "see https://a.regi" "stry.example/\n", "a package host"),
     ("lib/tree/a.cpp", "// TODO later\n", "TODO without an issue"),
     ("README.md", "<<<<<<< HEAD\n", "a conflict mark"),
 )
