@@ -278,7 +278,7 @@ TEST_CASE("io queue: a completion wakes the thread that sleeps on the descriptor
       REQUIRE(::write(ends[1], "x", 1) == 1);
       REQUIRE(run_until(*executor, [&] { return call.done_count == 1; }));
     }
-    // And then nothing keeps it awake: at most wakes that were under way before, which a tick takes.
+    // And then nothing keeps it awake: at most a wake that was under way, which a tick takes.
     pollfd descriptor{executor->fd(), POLLIN, 0};
     int wake_count = 0;
     while (::poll(&descriptor, 1, 20) == 1) {
