@@ -80,8 +80,8 @@ class OperationBase : private detail::Runnable {
   [[nodiscard]] bool done() const noexcept { return state_ == OperationState::done; }
 
   /// Asks for an early end: the operation becomes done with `cancelled` at the latest when what it
-  /// waits for arrives, and has then changed nothing. One that was never posted is done at once;
-  /// one that is done stays as it is.
+  /// waits for arrives, and has then changed nothing; or, where it cannot be undone any more, with
+  /// its outcome. One that was never posted is done at once; one that is done stays as it is.
   FIRN_API void cancel() noexcept;
 
  protected:
@@ -95,6 +95,8 @@ class OperationBase : private detail::Runnable {
   virtual detail::Progress step() noexcept = 0;
   // Turns what `step` found (not `waiting`) into the result.
   virtual void settle(detail::Progress progress) noexcept = 0;
+
+  static constexpr std::size_t engine_state_size = 272;
 
   Result<void> start(runtime::ExecutorCore* executor) noexcept {
     if (state_ != OperationState::ready) {
@@ -142,13 +144,20 @@ class OperationBase : private detail::Runnable {
     finish(progress);
   }
   void finish(detail::Progress progress) noexcept {
+    if (drop_engine_state_ != nullptr) drop_engine_state();
     settle(progress);
     transition(OperationState::done);
     if (notify_ != nullptr) detail::deliver(*this);  // may destroy *this
   }
 
+  FIRN_API void drop_engine_state() noexcept;
+
   OperationState state_ = OperationState::ready;
   bool cancel_requested_ = false;
+  bool committed_ = false;  // too late for `cancel`
+  // What the engine keeps for an operation that has waited: made when it first does.
+  void (*drop_engine_state_)(void* state) noexcept = nullptr;
+  alignas(std::max_align_t) std::byte engine_state_[engine_state_size];
 };
 
 /// An operation whose outcome is a `Result<T>`.

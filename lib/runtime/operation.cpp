@@ -46,6 +46,10 @@ thread_local ThreadEnd thread_end;
 
 }  // namespace
 
+void OperationBase::drop_engine_state() noexcept {
+  std::exchange(drop_engine_state_, nullptr)(engine_state_);
+}
+
 void OperationBase::cancel() noexcept {
   switch (state_) {
     case OperationState::ready:

@@ -1,0 +1,144 @@
+// A table's tree: a B+-tree on the pages of the pool, synchronised by optimistic lock coupling.
+//
+//   1. Readers latch nothing: they copy what they need of a page and ask afterwards whether the
+//   page
+//      was the same all the time. A child's state word is taken before its parent is validated, and
+//      nothing read through the parent is used before that.
+//   2. A step that misses a page, or meets a latch for too long, parks and starts again at the
+//   root:
+//      its continuation is its key.
+//   3. A write changes one leaf, under its exclusive latch. A leaf without room is split first, a
+//      full parent before it: each split or merge is one change of its own (structure.cpp), and the
+//      step starts again.
+//   4. The root is always an inner node and keeps its page id; its level grows and shrinks.
+//   5. All pages that one change concerns carry one number (buffer/pool.hpp), so a checkpoint holds
+//      all of it or nothing.
+//
+// Where a key is put is decided in one place, Tree::target_of(): today always the leaf.
+//
+// Shared between threads; a step belongs to its caller's executor.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include <firn/buffer.hpp>
+#include <firn/bytes.hpp>
+#include <firn/result.hpp>
+
+#include "buffer/pool.hpp"
+#include "tree/caller.hpp"
+
+namespace firn::tree {
+
+using buffer::PageSlot;
+using buffer::PageWord;
+
+/// Null: unsigned bytes.
+using CompareFunction = std::strong_ordering (*)(Bytes, Bytes) noexcept;
+
+/// What is constant of a tree; the catalogue keeps it.
+struct Shape {
+  PageSlot root;
+  std::uint64_t table = 0;
+  std::uint8_t leaf_class = 1;   ///< size class of its leaves, 0 to 4; larger where keys need it
+  std::uint32_t inline_max = 0;  ///< bytes; larger values lie apart; 0: a quarter of a leaf
+  CompareFunction compare = nullptr;
+};
+
+enum class Write : std::uint8_t { insert, put, update, erase };
+
+/// Where found bytes go. `take` sees them during the call only, outside of all latches.
+struct Sink {
+  void (*take)(void* context, Bytes value) noexcept = nullptr;
+  void* context = nullptr;
+};
+
+/// New pages that nobody knows yet: in memory, not in any checkpoint. They become part of the store
+/// with the write that they are passed to, or are given up by drop(). One fiber's.
+struct NewPages {
+  static constexpr std::size_t count_max = 4;
+  PageSlot pages[count_max];
+  std::size_t count = 0;
+  [[nodiscard]] std::span<const PageSlot> span() const noexcept { return {pages, count}; }
+};
+
+/// Pages that change with a write to a leaf, under its number: `joining` become part of the store,
+/// `leaving` are freed.
+struct Companions {
+  std::span<const PageSlot> joining = {};
+  std::span<const PageSlot> leaving = {};
+};
+
+/// A private copy of one leaf, where a cursor stands: only a short cut, correct at any age. Start
+/// with an empty one; one cursor's.
+struct Position {
+  Buffer image;
+  PageSlot page;
+  PageWord word;
+  std::uint32_t index = 0;
+  std::uint32_t leaves_in_row = 0;  // loaded in one direction: how far to read ahead
+};
+
+/// Where a move leads.
+enum class Target : std::uint8_t { first, last, at_or_after, after, before };
+
+/// What a walk over a tree counted.
+struct Census {
+  std::uint64_t levels = 0;
+  std::uint64_t inner_pages = 0;
+  std::uint64_t leaf_pages = 0;
+  std::uint64_t value_pages = 0;
+  std::uint64_t pairs = 0;
+  std::uint64_t leaf_used_bytes = 0;  ///< of the leaves' classes
+  std::uint64_t leaf_capacity_bytes = 0;
+};
+
+class Tree {
+ public:
+  Tree(buffer::Pool& pool, const Shape& shape) noexcept;
+  Tree(const Tree&) = delete;
+  Tree& operator=(const Tree&) = delete;
+
+  /// Before any tree of the pool is used: how leaves and inner nodes are checked and stored.
+  static void register_kinds(buffer::Pool& pool) noexcept;
+
+  /// Keys have at most this many bytes whatever the leaf class.
+  static constexpr std::size_t key_size_max = 2048;
+  /// The largest value; above `inline_max` it has a page of its own.
+  [[nodiscard]] std::size_t value_size_max() const noexcept;
+
+  // Steps (tree.cpp, write.cpp, scan.cpp). `waiting`: call again when woken.
+  /// yes: `sink` was given the value; no: no such key.
+  Progress lookup(Caller& caller, Error& error, Bytes key, Sink sink) noexcept;
+  /// yes: done; `pairs` is +1, 0 or -1. no: insert found the key, update or erase did not; nothing
+  /// changed. On failure nothing changed either.
+  Progress write(Caller& caller, Error& error, Write kind, Bytes key, Bytes value, int& pairs,
+                 const Companions& companions = {}) noexcept;
+  /// yes: the pair is in `key_out` and `value_out`; no: there is none that way. `key` may lie in
+  /// `key_out`; it is not looked at for first and last.
+  Progress move(Caller& caller, Error& error, Position& position, Target target, Bytes key,
+                Buffer& key_out, Buffer& value_out) noexcept;
+
+  // For domains, on fibers (structure.cpp, census.cpp).
+  /// A root and an empty leaf for `shape`, whose root is filled in.
+  static Result<void> create(buffer::Pool& pool, Shape& shape, NewPages& pages) noexcept;
+  /// Gives up pages that joined no write.
+  static void drop(buffer::Pool& pool, NewPages& pages) noexcept;
+  /// Frees all pages of a tree that nobody uses any more, but for its root, which may leave with
+  /// the write that forgets the tree. Can be repeated after a crash.
+  Result<void> clear() noexcept;
+  /// Reads the whole tree, checks each page against its neighbours (keys in order, within fences,
+  /// levels, tables) and counts. `corrupt` names the page. May run beside writers.
+  Result<void> census(Census& census) noexcept;
+
+  [[nodiscard]] const Shape& shape() const noexcept { return shape_; }
+
+ private:
+  struct Path;
+
+  buffer::Pool& pool_;
+  const Shape shape_;
+};
+
+}  // namespace firn::tree
