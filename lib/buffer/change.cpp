@@ -192,6 +192,18 @@ Access Pool::create_or_park(Waiter& waiter, unsigned size_class, const format::P
   return Access::ready;
 }
 
+unsigned Pool::page_class_max() const noexcept {
+  unsigned size_class = write_arena_.class_max();
+  while (size_class > 0 && page_bytes(size_class) > tickets_.limit()) --size_class;
+  return size_class;
+}
+
+void Pool::keep_created(PageSlot page) noexcept {
+  FIRN_ASSERT(descriptors_[page].state.load().exclusive());
+  FIRN_ASSERT(descriptors_[page].try_keep_latched());
+  tickets_.force(page_bytes(page.size_class()));
+}
+
 Result<void> Pool::free_page(PageSlot page, std::uint64_t number) noexcept {
   Descriptor& descriptor = descriptors_[page];
   FIRN_ASSERT(descriptor.state.load().exclusive());

@@ -26,8 +26,11 @@ class Caller {
     if (waiter_ == nullptr) {
       waiter_ = &OperationAccess::engine_state<buffer::Waiter>(*operation_, pool_, *operation_);
     }
+    waiter_->scan = scans_;
     return *waiter_;
   }
+  /// What is loaded from now on will hardly be used again.
+  void scans() noexcept { scans_ = true; }
   /// Gives back what was held for pages, if anything was.
   void done() noexcept {
     if (waiter_ != nullptr) waiter_->done();
@@ -41,6 +44,7 @@ class Caller {
   buffer::Pool& pool_;
   OperationBase* operation_ = nullptr;
   buffer::Waiter* waiter_ = nullptr;
+  bool scans_ = false;
 };
 
 /// Repeats `step(Caller&)` on this fiber until it has ended.

@@ -28,14 +28,11 @@
 
 #include "buffer/pool.hpp"
 #include "tree/caller.hpp"
+#include "tree/node.hpp"
 
 namespace firn::tree {
 
-using buffer::PageSlot;
 using buffer::PageWord;
-
-/// Null: unsigned bytes.
-using CompareFunction = std::strong_ordering (*)(Bytes, Bytes) noexcept;
 
 /// What is constant of a tree; the catalogue keeps it.
 struct Shape {
@@ -43,8 +40,11 @@ struct Shape {
   std::uint64_t table = 0;
   std::uint8_t leaf_class = 1;   ///< size class of its leaves, 0 to 4; larger where keys need it
   std::uint32_t inline_max = 0;  ///< bytes; larger values lie apart; 0: a quarter of a leaf
-  CompareFunction compare = nullptr;
+  CompareFunction compare = nullptr;  ///< null: unsigned bytes
 };
+
+struct Seek;
+class Latched;
 
 enum class Write : std::uint8_t { insert, put, update, erase };
 
@@ -104,7 +104,7 @@ class Tree {
   static void register_kinds(buffer::Pool& pool) noexcept;
 
   /// Keys have at most this many bytes whatever the leaf class.
-  static constexpr std::size_t key_size_max = 2048;
+  static constexpr std::size_t key_size_max = tree::key_size_max;
   /// The largest value; above `inline_max` it has a page of its own.
   [[nodiscard]] std::size_t value_size_max() const noexcept;
 
@@ -123,6 +123,8 @@ class Tree {
   // For domains, on fibers (structure.cpp, census.cpp).
   /// A root and an empty leaf for `shape`, whose root is filled in.
   static Result<void> create(buffer::Pool& pool, Shape& shape, NewPages& pages) noexcept;
+  /// They have joined a write that succeeded.
+  static void joined(buffer::Pool& pool, NewPages& pages) noexcept;
   /// Gives up pages that joined no write.
   static void drop(buffer::Pool& pool, NewPages& pages) noexcept;
   /// Frees all pages of a tree that nobody uses any more, but for its root, which may leave with
@@ -136,9 +138,71 @@ class Tree {
 
  private:
   struct Path;
+  struct Leaf;
+  /// What a walk came to.
+  enum class Walk : std::uint8_t { done, again, parked, failed };
+
+  // After so many vain attempts nodes are read under shared latches: nobody starves.
+  static constexpr unsigned optimistic_attempts = 8;
+
+  // tree.cpp
+  [[nodiscard]] bool reads_latched(unsigned attempt) const noexcept;
+  Walk descend(Caller& caller, Error& error, const Seek& seek, bool latched, Path& path,
+               Leaf& leaf) noexcept;
+  Walk load(Caller& caller, Error& error, PageSlot page, PageWord word) noexcept;
+  [[nodiscard]] bool leave(Leaf& leaf) noexcept;
+  Walk copy_value(Caller& caller, Error& error, Leaf& leaf, ValuePlace place, Buffer& out) noexcept;
+
+  // scan.cpp
+  Walk copy_leaf(Error& error, Leaf& leaf, Position& position) noexcept;
+  void read_ahead(Caller& caller, const Path& path, bool ahead, const Position& position) noexcept;
+  [[nodiscard]] bool still_there(const Position& position) const noexcept;
+  [[nodiscard]] bool in_copy(const Position& position, Bytes key) const noexcept;
+  Walk take_pair(Caller& caller, Error& error, Position& position, const Seek& seek,
+                 Buffer& key_out, Buffer& value_out, bool& off_leaf) noexcept;
+
+  // write.cpp
+  struct Change;
+  Walk target_of(Caller& caller, Error& error, Bytes key, unsigned attempt, Path& path,
+                 Leaf& leaf) noexcept;
+  Walk try_write(Caller& caller, Error& error, Change& change) noexcept;
+  Walk change_leaf(Caller& caller, Error& error, Change& change, NodeReader::Found found,
+                   PageSlot value_page) noexcept;
+  Walk make_value_page(Caller& caller, Error& error, Bytes value, PageSlot& page) noexcept;
+  void drop_page(PageSlot page) noexcept;
+  [[nodiscard]] bool stored_apart(Bytes key, Bytes value) const noexcept;
+  [[nodiscard]] bool holds(PageSlot leaf, Bytes key) const noexcept;
+
+  // structure.cpp
+  Walk split(Caller& caller, Error& error, Path& path, unsigned depth, Bytes key) noexcept;
+  Walk grow_root(Caller& caller, Error& error, const Path& path) noexcept;
+  Walk grow_leaf(Caller& caller, Error& error, const Path& path, unsigned size_class) noexcept;
+  void try_merge(Caller& caller, const Path& path) noexcept;
+  bool try_merge_pair(const Path& path, unsigned depth, std::uint32_t left_index) noexcept;
+  bool used_bytes(PageSlot page, unsigned level, std::uint32_t& used) const noexcept;
+  void try_shrink_root(const Path& path) noexcept;
+  Walk create_node(Caller& caller, Error& error, unsigned size_class, unsigned level,
+                   PageSlot& page) noexcept;
+  Walk settle(Caller& caller, Error& error, std::span<const PageSlot> changed,
+              std::span<const PageSlot> freed) noexcept;
+
+  // census.cpp
+  struct Copy;
+  struct Bounds;
+  Result<void> copy_node(PageSlot page, unsigned level, bool is_root, Copy& copy) noexcept;
+  Result<void> census_below(PageSlot page, unsigned level, bool is_root, const Bounds& bounds,
+                            Census& census, bool& moved) noexcept;
+  Result<void> check_node(PageSlot page, const Copy& copy, const Bounds& bounds) noexcept;
+  Result<void> clear_below(PageSlot page, unsigned level) noexcept;
+  Result<void> clear_values(PageSlot page) noexcept;
+  Result<void> latch_pair(PageSlot above, PageSlot below, Latched& latched) noexcept;
+  template <class Edit>
+  Result<void> free_below(PageSlot above, PageSlot below, Edit&& edit) noexcept;
+  Result<void> load_on_fiber(PageSlot page) noexcept;
 
   buffer::Pool& pool_;
   const Shape shape_;
+  const std::uint32_t inline_max_;
 };
 
 }  // namespace firn::tree

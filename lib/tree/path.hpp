@@ -1,0 +1,94 @@
+// What the files of the tree share: the way from the root to a leaf, and pages latched together.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <span>
+
+#include "tree/tree.hpp"
+
+namespace firn::tree {
+
+/// What a descent looks for: the leaf that holds `key`, or the one before it, or an end.
+struct Seek {
+  Target target = Target::at_or_after;
+  Bytes key;
+};
+
+/// The pages of a descent with the words under which they were read: proof of what was found as
+/// long as they validate.
+struct Tree::Path {
+  struct Step {
+    PageSlot page;
+    PageWord word;
+    std::uint32_t index = 0;  ///< of the child that was taken
+  };
+  std::array<Step, level_max + 1> steps;
+  unsigned leaf = 0;  ///< the index of the leaf's step
+};
+
+/// A leaf that is being read: optimistically, or under a shared latch.
+struct Tree::Leaf {
+  NodeReader node{nullptr, 0};
+  PageSlot page;
+  PageWord word;
+  bool latched = false;
+};
+
+inline std::size_t bytes_of(PageSlot page) noexcept {
+  return buffer::page_bytes(page.size_class());
+}
+
+/// Pages under the exclusive latch; gives back what is still held.
+class Latched {
+ public:
+  explicit Latched(buffer::Pool& pool) noexcept : pool_(pool) {}
+  ~Latched() { release(); }
+  Latched(const Latched&) = delete;
+  Latched& operator=(const Latched&) = delete;
+
+  /// Only if nothing changed since `seen`.
+  [[nodiscard]] bool take(PageSlot page, PageWord seen) noexcept {
+    if (!seen.readable() || !pool_.descriptor(page).state.try_exclusive(seen)) return false;
+    adopt(page);
+    return true;
+  }
+  /// As it is now.
+  [[nodiscard]] bool take_now(PageSlot page) noexcept {
+    return take(page, pool_.descriptor(page).state.load());
+  }
+  void adopt(PageSlot page) noexcept { pages_[count_++] = page; }
+  /// It was freed.
+  void forget(PageSlot page) noexcept {
+    for (std::size_t index = 0; index < count_; ++index) {
+      if (pages_[index] == page) pages_[index] = PageSlot();
+    }
+  }
+  /// Releases all. Whether nobody else has changed `page` before or after: then `seen` is its word
+  /// now, and what was read under it still holds.
+  [[nodiscard]] bool release_and_look(PageSlot page, PageWord& seen) noexcept {
+    const std::uint64_t version = pool_.descriptor(page).state.load().version();
+    release();
+    seen = pool_.descriptor(page).state.load();
+    return seen.readable() && seen.version() == version + 1;
+  }
+  void release() noexcept {
+    while (count_ > 0) {
+      const PageSlot page = pages_[--count_];
+      if (page != PageSlot()) pool_.release_exclusive(page);
+    }
+  }
+
+ private:
+  buffer::Pool& pool_;
+  std::array<PageSlot, 16> pages_;
+  std::size_t count_ = 0;
+};
+
+inline Failure corrupt(PageSlot page, const char* what) noexcept {
+  Failure failure = fail(ErrorCode::corrupt, what);
+  failure.error.place.page = page.bits();
+  return failure;
+}
+
+}  // namespace firn::tree

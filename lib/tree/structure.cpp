@@ -1,0 +1,498 @@
+// Splits, merges and the root. Each is one change of a few pages, latched by single tries from the
+// top down under the words of a descent, with everything new built in memory of this thread: a step
+// that meets anybody else lets go of all of it and starts again.
+#include <algorithm>
+#include <cstring>
+
+#include "base/planted.hpp"
+#include "base/yield.hpp"
+#include "tree/path.hpp"
+#include "tree/scratch.hpp"
+#include "tree/tree.hpp"
+
+namespace firn::tree {
+namespace {
+
+using buffer::Access;
+using format::PageHeader;
+using format::PageKind;
+
+// A merge leaves room for as much again as a third of what is there, so that the next insert does
+// not split what was just merged.
+constexpr std::uint32_t merged_share_percent = 75;
+
+struct Key {
+  std::array<std::byte, key_size_max> bytes;
+  std::size_t size = 0;
+  [[nodiscard]] Bytes view() const noexcept { return {bytes.data(), size}; }
+  void set(Bytes first, Bytes second) noexcept {
+    std::copy(first.begin(), first.end(), bytes.begin());
+    std::copy(second.begin(), second.end(),
+              bytes.begin() + static_cast<std::ptrdiff_t>(first.size()));
+    size = first.size() + second.size();
+  }
+};
+
+// Where a node is divided: entries before `left_end` stay, entries from `right_begin` on move. Of
+// an inner node the one between goes up.
+struct Cut {
+  std::uint32_t left_end = 0;
+  std::uint32_t right_begin = 0;
+  Key separator;
+};
+
+std::size_t separator_size_at(const NodeEditor& node, std::uint32_t index, bool by_bytes) noexcept {
+  const Bytes key = node.suffix(index);
+  if (node.level() > 0 || !by_bytes) return key.size();
+  return separator_size(node.suffix(index - 1), key);
+}
+
+// By bytes as even as possible, moved a little to where the separator is shorter.
+std::uint32_t balanced_index(const NodeEditor& node, bool by_bytes) noexcept {
+  const std::uint32_t count = node.count();
+  const std::uint32_t half = node.entries_size(0, count, node.prefix().size()) / 2;
+  std::uint32_t index = 0;
+  std::uint32_t before = 0;
+  while (index < count && before + node.entry_size_at(index) / 2 < half) {
+    before += node.entry_size_at(index);
+    ++index;
+  }
+  const std::uint32_t low = 1;
+  const std::uint32_t high = node.level() == 0 ? count - 1 : count - 2;
+  index = std::clamp(index, low, std::max(low, high));
+  const std::uint32_t reach = count / 16;
+  std::uint32_t best = index;
+  std::size_t best_size = separator_size_at(node, index, by_bytes);
+  for (std::uint32_t away = 1; away <= reach; ++away) {
+    for (const std::uint32_t candidate : {index - away, index + away}) {
+      if (candidate < low || candidate > high) continue;
+      const std::size_t size = separator_size_at(node, candidate, by_bytes);
+      if (size < best_size) {
+        best = candidate;
+        best_size = size;
+      }
+    }
+  }
+  return best;
+}
+
+// False: the node is too small to be divided.
+bool choose_cut(const NodeEditor& node, Bytes key, CompareFunction compare, Cut& cut) noexcept {
+  const std::uint32_t count = node.count();
+  const bool by_bytes = compare == nullptr;
+  const Bytes prefix = node.prefix();
+  const Bytes own = key.size() >= prefix.size() ? key.subview(prefix.size()) : key;
+  if (node.level() == 0 && count > 0 && node.append_row() > count / 2) {
+    // Keys come in order: the leaf stays full, and the next one begins with this key.
+    const Bytes last = node.suffix(count - 1);
+    const bool behind = by_bytes ? last < own : compare(last, own) < 0;
+    const std::size_t size = by_bytes ? separator_size(last, own) : own.size();
+    const Fences fences = node.fences();
+    const std::size_t growth = prefix.size() + size;
+    if (behind && node.used() - fences.upper.size() + growth <= node.capacity()) {
+      cut.left_end = cut.right_begin = count;
+      cut.separator.set(prefix, own.first(size));
+      return true;
+    }
+  }
+  if (count < (node.level() == 0 ? 2u : 3u)) return false;
+  const std::uint32_t index = balanced_index(node, by_bytes);
+  const std::size_t size = separator_size_at(node, index, by_bytes);
+  cut.left_end = index;
+  cut.right_begin = node.level() == 0 ? index : index + 1;
+  cut.separator.set(prefix, node.suffix(index).first(size));
+  return true;
+}
+
+}  // namespace
+
+Tree::Walk Tree::create_node(Caller& caller, Error& error, unsigned size_class, unsigned level,
+                             PageSlot& page) noexcept {
+  PageHeader head;
+  head.table = shape_.table;
+  head.kind = level == 0 ? PageKind::leaf : PageKind::inner;
+  head.level = static_cast<std::uint8_t>(level);
+  switch (pool_.create_or_park(caller.waiter(), size_class, head, page, error)) {
+    case Access::parked:
+      return Walk::parked;
+    case Access::failed:
+      return Walk::failed;
+    case Access::again:
+      return Walk::again;
+    case Access::ready:
+      break;
+  }
+  return Walk::done;
+}
+
+// Divides the node at `depth` of the path, or makes room for that above it; never `done`. `key` is
+// what asks for room.
+Tree::Walk Tree::split(Caller& caller, Error& error, Path& path, unsigned depth,
+                       Bytes key) noexcept {
+  if (depth == 0) return grow_root(caller, error, path);
+  Path::Step& above = path.steps[depth - 1];
+  const Path::Step& step = path.steps[depth];
+  const std::size_t size = bytes_of(step.page);
+  PageSlot right;
+  {
+    const Walk walk = create_node(caller, error, step.page.size_class(), path.leaf - depth, right);
+    if (walk != Walk::done) return walk;
+  }
+  Latched latched(pool_);
+  if (!latched.take(above.page, above.word) || !latched.take(step.page, step.word)) {
+    latched.release();
+    drop_page(right);
+    return Walk::again;
+  }
+  FIRN_YIELD("tree.split");
+  NodeEditor node(pool_.resolve(step.page), size);
+  NodeEditor parent(pool_.resolve(above.page), bytes_of(above.page));
+  Cut cut;
+  if (!choose_cut(node, key, shape_.compare, cut)) {
+    latched.release();
+    drop_page(right);
+    error = corrupt(step.page, "a node with an entry that is too large for it").error;
+    return Walk::failed;
+  }
+  if (!parent.fits(parent.entry_size(cut.separator.size, 0))) {
+    const bool alone = latched.release_and_look(above.page, above.word);
+    drop_page(right);
+    return alone ? split(caller, error, path, depth - 1, cut.separator.view()) : Walk::again;
+  }
+  const std::array<PageSlot, 3> changed{above.page, step.page, right};
+  std::uint64_t number = 0;
+  if (!pool_.begin_change(changed, {}, number)) {
+    latched.release();
+    drop_page(right);
+    return settle(caller, error, std::span(changed).first(2), {});
+  }
+  latched.adopt(right);
+  Scratch& scratch = *scratch_of_this_thread();
+  const Fences fences = node.fences();
+  const bool by_bytes = shape_.compare == nullptr;
+  Bytes boundary = cut.separator.view();
+  if (FIRN_PLANTED("tree-split-fence") && node.level() == 0) boundary = fences.upper;
+  NodeEditor left_image =
+      NodeEditor::make(scratch.first.data(), size, node.level(), shape_.table,
+                       {fences.lower, boundary, fences.has_lower, true}, by_bytes);
+  NodeEditor right_image =
+      NodeEditor::make(scratch.second.data(), size, node.level(), shape_.table,
+                       {cut.separator.view(), fences.upper, true, fences.has_upper}, by_bytes);
+  if (node.level() > 0) {
+    left_image.set_first_child(node.child(0));
+    right_image.set_first_child(node.child(cut.right_begin));
+  }
+  left_image.append(node, 0, cut.left_end);
+  right_image.append(node, cut.right_begin, node.count());
+  if (cut.right_begin == node.count()) {  // the row goes on in the new leaf
+    right_image.set_append_row(static_cast<std::uint16_t>(node.append_row()));
+  }
+  left_image.finish();
+  right_image.finish();
+  store_node(pool_.resolve(step.page), scratch.first.data(), size);
+  store_node(pool_.resolve(right), scratch.second.data(), size);
+  parent.insert_child(above.index, cut.separator.view(), right, scratch.third.data());
+  parent.finish();
+  return Walk::again;
+}
+
+// The root's content moves down into a new node; the root keeps its page.
+Tree::Walk Tree::grow_root(Caller& caller, Error& error, const Path& path) noexcept {
+  const Path::Step& root = path.steps[0];
+  const unsigned level = path.leaf;
+  if (level >= level_max) {
+    error = fail(ErrorCode::no_space, "the tree has as many levels as it can").error;
+    return Walk::failed;
+  }
+  PageSlot below;
+  const Walk walk = create_node(caller, error, inner_class, level, below);
+  if (walk != Walk::done) return walk;
+  Latched latched(pool_);
+  const std::array<PageSlot, 2> changed{root.page, below};
+  std::uint64_t number = 0;
+  if (!latched.take(root.page, root.word)) {
+    drop_page(below);
+    return Walk::again;
+  }
+  if (!pool_.begin_change(changed, {}, number)) {
+    latched.release();
+    drop_page(below);
+    return settle(caller, error, {changed.data(), 1}, {});
+  }
+  latched.adopt(below);
+  Scratch& scratch = *scratch_of_this_thread();
+  const std::size_t size = bytes_of(root.page);
+  const bool by_bytes = shape_.compare == nullptr;
+  const NodeEditor former(pool_.resolve(root.page), size);
+  NodeEditor image =
+      NodeEditor::make(scratch.first.data(), size, level, shape_.table, Fences{}, by_bytes);
+  image.set_first_child(former.child(0));
+  image.append(former, 0, former.count());
+  image.finish();
+  store_node(pool_.resolve(below), scratch.first.data(), size);
+  NodeEditor top =
+      NodeEditor::make(scratch.first.data(), size, level + 1, shape_.table, Fences{}, by_bytes);
+  top.set_first_child(below);
+  top.finish();
+  store_node(pool_.resolve(root.page), scratch.first.data(), size);
+  return Walk::again;
+}
+
+// The leaf moves to a page of a larger class, for keys that a page of its own class should not
+// hold.
+Tree::Walk Tree::grow_leaf(Caller& caller, Error& error, const Path& path,
+                           unsigned size_class) noexcept {
+  const Path::Step& above = path.steps[path.leaf - 1];
+  const Path::Step& step = path.steps[path.leaf];
+  PageSlot larger;
+  const Walk walk = create_node(caller, error, size_class, 0, larger);
+  if (walk != Walk::done) return walk;
+  Latched latched(pool_);
+  if (!latched.take(above.page, above.word) || !latched.take(step.page, step.word)) {
+    latched.release();
+    drop_page(larger);
+    return Walk::again;
+  }
+  const std::array<PageSlot, 2> changed{above.page, larger};
+  const std::array<PageSlot, 1> freed{step.page};
+  std::uint64_t number = 0;
+  if (!pool_.begin_change(changed, freed, number)) {
+    latched.release();
+    drop_page(larger);
+    return settle(caller, error, {changed.data(), 1}, freed);
+  }
+  latched.adopt(larger);
+  Scratch& scratch = *scratch_of_this_thread();
+  const std::size_t size = bytes_of(larger);
+  {
+    const NodeEditor node(pool_.resolve(step.page), bytes_of(step.page));
+    NodeEditor image = NodeEditor::make(scratch.first.data(), size, 0, shape_.table, node.fences(),
+                                        shape_.compare == nullptr);
+    image.append(node, 0, node.count());
+    image.finish();
+  }
+  if (auto freeing = pool_.free_page(step.page, number); !freeing.has_value()) {
+    error = freeing.error();
+    latched.forget(larger);
+    if (!pool_.free_page(larger, number).has_value()) pool_.release_exclusive(larger);
+    return Walk::failed;
+  }
+  latched.forget(step.page);
+  store_node(pool_.resolve(larger), scratch.first.data(), size);
+  NodeEditor parent(pool_.resolve(above.page), bytes_of(above.page));
+  parent.set_child(above.index, larger);
+  parent.finish();
+  return Walk::again;
+}
+
+// Bytes in use of a page that is in memory; false if it is not, or changes just now.
+bool Tree::used_bytes(PageSlot page, unsigned level, std::uint32_t& used) const noexcept {
+  const auto& state = pool_.descriptor(page).state;
+  const PageWord word = state.load();
+  if (!word.readable()) return false;
+  NodeReader node(pool_.resolve(page), bytes_of(page));
+  const bool opened = node.open(level, shape_.table);
+  used = node.used();
+  return opened && !node.bad() && state.validate(word);
+}
+
+// After an erase that left a thin leaf: joins it with a neighbour that is in memory, and its
+// parents likewise. Nobody waits for this: what cannot be had now is left to the next erase.
+void Tree::try_merge(Caller& caller, const Path& path) noexcept {
+  for (unsigned depth = path.leaf; depth > 0; --depth) {
+    const Path::Step& above = path.steps[depth - 1];
+    // First without a latch: mostly there is nothing to join.
+    NodeReader parent(pool_.resolve(above.page), bytes_of(above.page));
+    if (!pool_.descriptor(above.page).state.validate(above.word)) break;
+    if (!parent.open(path.leaf - depth + 1, shape_.table)) break;
+    std::array<std::uint32_t, 2> candidates;
+    std::size_t candidate_count = 0;
+    if (above.index > 0) candidates[candidate_count++] = above.index - 1;
+    if (above.index < parent.count()) candidates[candidate_count++] = above.index;
+    bool merged = false;
+    for (std::size_t at = 0; at < candidate_count && !merged; ++at) {
+      const PageSlot left = parent.child(candidates[at]);
+      const PageSlot right = parent.child(candidates[at] + 1);
+      if (!pool_.descriptor(above.page).state.validate(above.word)) return;
+      if (parent.bad() || !pool_.known(left) || !pool_.known(right)) return;
+      for (const PageSlot page : {left, right}) {
+        const PageWord word = pool_.descriptor(page).state.load();
+        if (word.evicted()) pool_.prefetch(caller.executor(), {&page, 1});
+      }
+      std::uint32_t left_used = 0;
+      std::uint32_t right_used = 0;
+      const unsigned level = path.leaf - depth;
+      if (!used_bytes(left, level, left_used) || !used_bytes(right, level, right_used)) continue;
+      const std::size_t room = (bytes_of(left) - slots_at) * merged_share_percent / 100;
+      if (std::size_t{left_used} + right_used > room) continue;
+      merged = try_merge_pair(path, depth, candidates[at]);
+      if (!merged) return;  // the parent's word has changed
+    }
+    if (!merged) break;
+  }
+  try_shrink_root(path);
+}
+
+// Joins the children `left_index` and the next one of the node above `depth`.
+bool Tree::try_merge_pair(const Path& path, unsigned depth, std::uint32_t left_index) noexcept {
+  const Path::Step& above = path.steps[depth - 1];
+  Latched latched(pool_);
+  if (!latched.take(above.page, above.word)) return false;
+  NodeEditor parent(pool_.resolve(above.page), bytes_of(above.page));
+  const PageSlot left_page = parent.child(left_index);
+  const PageSlot right_page = parent.child(left_index + 1);
+  if (!latched.take_now(left_page) || !latched.take_now(right_page)) return false;
+  FIRN_YIELD("tree.merge");
+  const std::size_t size = bytes_of(left_page);
+  if (right_page.size_class() > left_page.size_class()) return false;
+  const NodeEditor left(pool_.resolve(left_page), size);
+  const NodeEditor right(pool_.resolve(right_page), bytes_of(right_page));
+  if (left.level() != right.level() || left.level() != path.leaf - depth) return false;
+  const Fences lower = left.fences();
+  const Fences upper = right.fences();
+  const Fences fences{lower.lower, upper.upper, lower.has_lower, upper.has_upper};
+  const bool by_bytes = shape_.compare == nullptr;
+  const std::size_t prefix = by_bytes && fences.has_lower && fences.has_upper
+                                 ? common_prefix(fences.lower, fences.upper)
+                                 : 0;
+  std::size_t total = left.entries_size(0, left.count(), prefix) +
+                      right.entries_size(0, right.count(), prefix) + fences.lower.size() +
+                      fences.upper.size();
+  Key separator;
+  separator.set(parent.prefix(), parent.suffix(left_index));
+  if (left.level() > 0) total += sizeof(Slot) + 8 + separator.size - prefix;
+  if (total > std::size_t{left.capacity()} * merged_share_percent / 100) return false;
+  Scratch& scratch = *scratch_of_this_thread();
+  NodeEditor image =
+      NodeEditor::make(scratch.first.data(), size, left.level(), shape_.table, fences, by_bytes);
+  if (left.level() > 0) image.set_first_child(left.child(0));
+  image.append(left, 0, left.count());
+  if (left.level() > 0) {
+    image.insert_child(image.count(), separator.view(), right.child(0), scratch.third.data());
+  }
+  image.append(right, 0, right.count());
+  image.finish();
+  const std::array<PageSlot, 2> changed{above.page, left_page};
+  std::uint64_t number = 0;
+  if (!pool_.begin_change(changed, {&right_page, 1}, number)) return false;
+  if (FIRN_PLANTED("tree-merge-forgets-right")) {
+    NodeEditor::make(scratch.first.data(), size, left.level(), shape_.table, fences, by_bytes)
+        .finish();
+  }
+  if (!pool_.free_page(right_page, number).has_value()) return false;
+  latched.forget(right_page);
+  store_node(pool_.resolve(left_page), scratch.first.data(), size);
+  parent.erase(left_index);
+  parent.finish();
+  return true;
+}
+
+// A root with one child that is an inner node takes over its content.
+void Tree::try_shrink_root(const Path& path) noexcept {
+  const PageSlot root = path.steps[0].page;
+  if (path.leaf < 2) return;
+  const PageWord word = pool_.descriptor(root).state.load();
+  if (!word.readable()) return;
+  NodeReader reader(pool_.resolve(root), bytes_of(root));
+  const bool one_child =
+      reader.open_root(shape_.table) && reader.count() == 0 && reader.level() > 1;
+  if (!pool_.descriptor(root).state.validate(word) || !one_child) return;
+  Latched latched(pool_);
+  if (!latched.take(root, word)) return;
+  const PageSlot child = reader.child(0);
+  if (!pool_.known(child) || child.size_class() != root.size_class() || !latched.take_now(child)) {
+    return;
+  }
+  std::uint64_t number = 0;
+  if (!pool_.begin_change({&root, 1}, {&child, 1}, number)) return;
+  Scratch& scratch = *scratch_of_this_thread();
+  const std::size_t size = bytes_of(root);
+  const NodeEditor below(pool_.resolve(child), size);
+  NodeEditor image = NodeEditor::make(scratch.first.data(), size, below.level(), shape_.table,
+                                      below.fences(), shape_.compare == nullptr);
+  image.set_first_child(below.child(0));
+  image.append(below, 0, below.count());
+  image.finish();
+  if (!pool_.free_page(child, number).has_value()) return;
+  latched.forget(child);
+  store_node(pool_.resolve(root), scratch.first.data(), size);
+}
+
+// Whole trees.
+
+Result<void> Tree::create(buffer::Pool& pool, Shape& shape, NewPages& pages) noexcept {
+  Scratch* scratch = scratch_of_this_thread();
+  if (scratch == nullptr) return fail(ErrorCode::no_memory, "no memory for this thread's scratch");
+  FIRN_ASSERT(pages.count + 2 <= NewPages::count_max);
+  PageSlot leaf;
+  for (const unsigned level : {0u, 1u}) {
+    const unsigned size_class = level == 0 ? shape.leaf_class : inner_class;
+    PageSlot page;
+    Error error;
+    Tree tree(pool, shape);
+    const Progress progress = on_fiber(pool, [&](Caller& caller) noexcept {
+      while (true) {
+        switch (tree.create_node(caller, error, size_class, level, page)) {
+          case Walk::again:
+            continue;
+          case Walk::parked:
+            return Progress::waiting;
+          case Walk::failed:
+            return Progress::failed;
+          case Walk::done:
+            return Progress::yes;
+        }
+      }
+    });
+    if (progress == Progress::failed) {
+      drop(pool, pages);
+      return fail(error);
+    }
+    scratch = scratch_of_this_thread();
+    const std::size_t size = buffer::page_bytes(size_class);
+    NodeEditor node = NodeEditor::make(scratch->first.data(), size, level, shape.table, Fences{},
+                                       shape.compare == nullptr);
+    if (level > 0) node.set_first_child(leaf);
+    node.finish();
+    store_node(pool.resolve(page), scratch->first.data(), size);
+    pool.keep_created(page);
+    pool.release_exclusive(page);
+    pages.pages[pages.count++] = page;
+    (level == 0 ? leaf : shape.root) = page;
+  }
+  return {};
+}
+
+void Tree::joined(buffer::Pool& pool, NewPages& pages) noexcept {
+  for (; pages.count > 0; --pages.count) pool.release_keep(pages.pages[pages.count - 1]);
+}
+
+void Tree::drop(buffer::Pool& pool, NewPages& pages) noexcept {
+  for (; pages.count > 0; --pages.count) {
+    const PageSlot page = pages.pages[pages.count - 1];
+    Error error;
+    Tree tree(pool, Shape{});
+    static_cast<void>(on_fiber(pool, [&](Caller& caller) noexcept {
+      while (true) {
+        const Access access = pool.exclusive_or_park(caller.waiter(), page, error);
+        if (access == Access::parked) return Progress::waiting;
+        if (access == Access::failed) return Progress::failed;
+        if (access == Access::again) continue;
+        pool.release_keep(page);
+        std::uint64_t number = 0;
+        if (pool.begin_change({}, {&page, 1}, number)) {
+          if (!pool.free_page(page, number).has_value()) pool.release_exclusive(page);
+          return Progress::yes;
+        }
+        // It became dirty by a write that failed, and is being written.
+        pool.keep_created(page);
+        pool.release_exclusive(page);
+        const Walk walk = tree.settle(caller, error, {}, {&page, 1});
+        if (walk == Walk::parked) return Progress::waiting;
+        if (walk == Walk::failed) return Progress::failed;
+      }
+    }));
+  }
+}
+
+}  // namespace firn::tree

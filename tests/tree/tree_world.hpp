@@ -1,0 +1,148 @@
+// A tree in a simulated world, with operations that many can have under way on it, and a model.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <firn/operation.hpp>
+
+#include "buffer/pool_world.hpp"
+#include "tree/tree.hpp"
+
+namespace firn::test {
+
+using tree::Target;
+using tree::Write;
+
+inline Bytes bytes_of(const std::string& text) { return Bytes(std::string_view(text)); }
+
+enum class TreeDeed : std::uint8_t { lookup, write, move };
+
+/// One step of a tree as an operation; the answer stays in it.
+class TreeOperation final : public Operation<bool> {
+ public:
+  TreeOperation(buffer::Pool& pool, tree::Tree& tree) : pool_(pool), tree_(tree) {}
+
+  TreeDeed deed = TreeDeed::lookup;
+  Write kind = Write::put;
+  Target target = Target::first;
+  std::string key, value;
+  std::optional<std::string> found;  // lookup
+  int pairs = 0;                     // write
+  tree::Position* position = nullptr;
+  Buffer key_out, value_out;  // move
+
+ private:
+  using Progress = firn::detail::Progress;
+  Progress step() noexcept override {
+    tree::Caller caller(pool_, *this);
+    switch (deed) {
+      case TreeDeed::lookup:
+        found.reset();
+        return tree_.lookup(caller, error_, bytes_of(key),
+                            {[](void* context, Bytes bytes) noexcept {
+                               static_cast<TreeOperation*>(context)->found =
+                                   std::string(bytes.text());
+                             },
+                             this});
+      case TreeDeed::write:
+        return tree_.write(caller, error_, kind, bytes_of(key), bytes_of(value), pairs);
+      case TreeDeed::move:
+        return tree_.move(caller, error_, *position, target, bytes_of(key), key_out, value_out);
+    }
+    return Progress::no;
+  }
+  void settle(Progress progress) noexcept override {
+    if (progress == Progress::failed) return settle_with(fail(error_));
+    settle_with(progress == Progress::yes);
+  }
+  buffer::Pool& pool_;
+  tree::Tree& tree_;
+};
+
+struct TreeWorldOptions {
+  std::uint64_t seed = 1;
+  std::size_t executors = 3;
+  std::uint64_t memory_budget = 4ULL << 20;
+  unsigned leaf_class = 0;
+  std::uint32_t inline_max = 0;
+  tree::CompareFunction compare = nullptr;
+  std::uint64_t frame_bytes = 0;  // 0: what the budget leaves
+};
+
+inline WorldOptions world_options(const TreeWorldOptions& options) {
+  WorldOptions world;
+  world.seed = options.seed;
+  world.executors = options.executors;
+  world.pool.memory_budget = options.memory_budget;
+  world.pool.write_buffer_bytes = 256 * 1024;
+  world.pool.copy_buffer_bytes = 128 * 1024;
+  return world;
+}
+
+class TreeWorld {
+ public:
+  explicit TreeWorld(const TreeWorldOptions& options = {}) : world(world_options(options)) {
+    tree::Tree::register_kinds(*world.pool);
+    world.start_background();
+    shape.table = 42;
+    shape.leaf_class = static_cast<std::uint8_t>(options.leaf_class);
+    shape.inline_max = options.inline_max;
+    shape.compare = options.compare;
+    world.executors.on_fiber([&](runtime::ExecutorCore&) {
+      tree::NewPages pages;
+      REQUIRE(tree::Tree::create(*world.pool, shape, pages).has_value());
+      // Joins nothing: becomes part of the store by its first changes.
+      for (const tree::PageSlot page : pages.span()) {
+        auto& state = world.pool->descriptor(page).state;
+        REQUIRE(state.try_exclusive(state.load()));
+        std::uint64_t number = 0;
+        REQUIRE(world.pool->begin_change({&page, 1}, {}, number));
+        world.pool->release_exclusive(page);
+      }
+      tree::Tree::joined(*world.pool, pages);
+    });
+    tree.emplace(*world.pool, shape);
+    if (options.frame_bytes > 0) world.shrink_to(options.frame_bytes);
+  }
+
+  std::unique_ptr<TreeOperation> operation() {
+    return std::make_unique<TreeOperation>(*world.pool, *tree);
+  }
+  bool run(TreeOperation& operation, std::size_t executor = 0) {
+    REQUIRE(operation.post(world.executors.executor(executor)).has_value());
+    REQUIRE(world.executors.run([&] { return operation.done(); }));
+    if (!operation.result().has_value()) FAIL(operation.result().error().message());
+    return *operation.result();
+  }
+  bool write(Write kind, const std::string& key, const std::string& value = {}) {
+    auto made = operation();
+    made->deed = TreeDeed::write;
+    made->kind = kind;
+    made->key = key;
+    made->value = value;
+    return run(*made);
+  }
+  std::optional<std::string> lookup(const std::string& key) {
+    auto made = operation();
+    made->key = key;
+    static_cast<void>(run(*made));
+    return made->found;
+  }
+  tree::Census census() {
+    tree::Census counted;
+    Result<void> checked;
+    world.executors.on_fiber([&](runtime::ExecutorCore&) { checked = tree->census(counted); });
+    if (!checked.has_value()) FAIL(checked.error().message());
+    return counted;
+  }
+
+  PoolWorld world;
+  tree::Shape shape;
+  std::optional<tree::Tree> tree;
+};
+
+}  // namespace firn::test
