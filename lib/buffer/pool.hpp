@@ -156,8 +156,8 @@ class Pool {
   Access create_or_park(Waiter& waiter, unsigned size_class, const format::PageHeader& header,
                         PageSlot& page, Error& error) noexcept;
   /// A page just created, still latched and not yet changed, is kept beyond the release of its
-  /// latch: it is in memory and in no checkpoint until somebody changes it. Given up by release_keep once
-  /// it is dirty, or latched to be freed.
+  /// latch: it is in memory and in no checkpoint until somebody changes it. Given up by
+  /// release_keep once it is dirty, or latched to be freed.
   void keep_created(PageSlot page) noexcept;
   /// All pages that an operation changes and frees are latched exclusively; nothing is changed yet.
   /// True: `number` is the number of all these changes, and old images are safe. False: nothing was
