@@ -8,6 +8,7 @@ use_ccache() {
   if command -v ccache >/dev/null; then
     export CCACHE_DIR=${CCACHE_DIR:-$root/.cache/ccache}
     export CMAKE_CXX_COMPILER_LAUNCHER=ccache
+    export CCACHE_SLOPPINESS=pch_defines,time_macros  # else it leaves precompiled headers alone
   fi
 }
 

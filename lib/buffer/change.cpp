@@ -200,8 +200,9 @@ unsigned Pool::page_class_max() const noexcept {
 
 void Pool::keep_created(PageSlot page) noexcept {
   FIRN_ASSERT(descriptors_[page].state.load().exclusive());
-  FIRN_ASSERT(descriptors_[page].try_keep_latched());
-  tickets_.force(page_bytes(page.size_class()));
+  const auto [added, before] = descriptors_[page].add_keep(false);
+  FIRN_ASSERT(added);
+  if (before == 0) tickets_.force(page_bytes(page.size_class()));
 }
 
 Result<void> Pool::free_page(PageSlot page, std::uint64_t number) noexcept {

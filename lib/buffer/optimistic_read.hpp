@@ -84,6 +84,7 @@ inline void store_words(void* destination, const void* source, std::size_t size)
 /// is not there; restart as after a failed validation.
 [[nodiscard]] inline bool copy_optimistic(void* destination, const void* source,
                                           std::size_t size) noexcept {
+  if (size == 0) return true;  // either may be null
   if (detail::memory_may_fault.load(std::memory_order_relaxed)) [[unlikely]] {
     return detail::copy_with_fixup(destination, source, size);
   }
@@ -104,6 +105,7 @@ requires(std::is_trivially_copyable_v<T>)
 /// Stores into a page that optimistic readers may be copying: under the exclusive latch, the append
 /// bit or while it is being loaded.
 inline void store_page(void* destination, const void* source, std::size_t size) noexcept {
+  if (size == 0) return;  // either may be null
 #ifdef FIRN_ATOMIC_PAGE_BYTES
   detail::store_words(destination, source, size);
 #else

@@ -87,7 +87,8 @@ Result<void> Tree::copy_node(PageSlot page, unsigned level, bool is_root, Copy& 
   });
   if (progress == Progress::failed) return fail(error);
   NodeReader reader(copy.image.data(), size);
-  const bool opened = is_root ? reader.open_root(shape_.table) : reader.open(level, shape_.table);
+  const bool opened = is_root ? reader.open_root(shape_.table, by_bytes())
+                              : reader.open(level, shape_.table, by_bytes());
   if (!opened) return corrupt(page, "a page that is no node of this table and level");
   return {};
 }
@@ -96,10 +97,13 @@ Result<void> Tree::copy_node(PageSlot page, unsigned level, bool is_root, Copy& 
 // arrays would stand in every frame of the recursion below.
 [[gnu::noinline]] Result<void> Tree::check_node(PageSlot page, const Copy& copy,
                                                 const Bounds& bounds) noexcept {
-  const Bytes content(copy.image.data(), copy.image.size());
-  FIRN_TRY(validate_node(page, content));
+  Buffer image;
+  FIRN_TRY(image.extend(copy.image.size()));
+  std::memset(image.data(), 0, image.size());
+  static_cast<void>(serialize_node(copy.image.data(), image.data()));
+  FIRN_TRY(validate_node(page, image.view()));
   NodeReader reader(copy.image.data(), copy.image.size());
-  if (!reader.open_root(shape_.table)) return corrupt(page, "a node of another table");
+  if (!reader.open_root(shape_.table, by_bytes())) return corrupt(page, "a node of another table");
   const auto order = [&](Bytes left, Bytes right) {
     return shape_.compare == nullptr ? left <=> right : shape_.compare(left, right);
   };
@@ -225,37 +229,38 @@ Result<void> Tree::census(Census& census) noexcept {
 
 // The exclusive latch of a page, and of one below it.
 Result<void> Tree::latch_pair(PageSlot above, PageSlot below, Latched& latched) noexcept {
-  while (true) {
-    Error error;
-    const Progress progress = on_fiber(pool_, [&](Caller& caller) noexcept {
-      while (true) {
-        switch (pool_.exclusive_or_park(caller.waiter(), above, error)) {
-          case Access::parked:
-            return Progress::waiting;
-          case Access::failed:
-            return Progress::failed;
-          case Access::again:
-            continue;
-          case Access::ready:
-            return Progress::yes;
-        }
+  Error error;
+  const Progress progress = on_fiber(pool_, [&](Caller& caller) noexcept {
+    while (true) {
+      Access access = pool_.exclusive_or_park(caller.waiter(), above, error);
+      if (access == Access::ready) {
+        latched.adopt(above);
+        if (below == PageSlot() || latched.take_now(below)) return Progress::yes;
+        latched.release();
+        // Waits for the other one, and lets it go: both are had together or not at all.
+        access = pool_.exclusive_or_park(caller.waiter(), below, error);
+        if (access == Access::ready) pool_.release_exclusive(below);
       }
-    });
-    if (progress == Progress::failed) return fail(error);
-    latched.adopt(above);
-    if (below == PageSlot() || latched.take_now(below)) return {};
-    latched.release();
-    FIRN_TRY(load_on_fiber(below));
-  }
+      if (access == Access::parked) return Progress::waiting;
+      if (access == Access::failed) return Progress::failed;
+    }
+  });
+  if (progress == Progress::failed) return fail(error);
+  return {};
 }
 
 // Changes `above` by `edit` and frees `below`, as one.
 template <class Edit>
 Result<void> Tree::free_below(PageSlot above, PageSlot below, Edit&& edit) noexcept {
-  if (!pool_.known(below)) return corrupt(above, "a node that leads out of its tree");
+  if (!pool_.known(below) || below == above) {
+    return corrupt(above, "a node that leads out of its tree");
+  }
   while (true) {
     Latched latched(pool_);
     FIRN_TRY(latch_pair(above, below, latched));
+    PageHeader head;
+    std::memcpy(&head, pool_.resolve(below), sizeof head);
+    if (head.table != shape_.table) return corrupt(below, "a page of another table");
     std::uint64_t number = 0;
     if (pool_.begin_change({&above, 1}, {&below, 1}, number)) {
       FIRN_TRY(pool_.free_page(below, number));
@@ -289,8 +294,8 @@ Result<void> Tree::clear_values(PageSlot page) noexcept {
     {
       Latched latched(pool_);
       FIRN_TRY(latch_pair(page, PageSlot(), latched));
+      if (!is_node(page, 0)) return corrupt(page, "a page where a leaf should be");
       const NodeEditor leaf(pool_.resolve(page), bytes_of(page));
-      if (leaf.level() != 0) return corrupt(page, "an inner node where a leaf should be");
       for (index = 0; index < leaf.count(); ++index) {
         bool apart = false;
         const Bytes value = leaf.value(index, apart);
@@ -315,8 +320,8 @@ Result<void> Tree::clear_below(PageSlot page, unsigned level) noexcept {
       FIRN_TRY(latch_pair(page, PageSlot(), latched));
       const NodeEditor node(pool_.resolve(page), bytes_of(page));
       if (level == 0) level = node.level();  // the root's
-      if (node.level() != level || level == 0) {
-        return corrupt(page, "a node that is not of its level");
+      if (level == 0 || !is_node(page, level)) {
+        return corrupt(page, "a page where an inner node should be");
       }
       child = node.child(node.count());
     }

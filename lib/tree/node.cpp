@@ -38,7 +38,7 @@ std::size_t separator_size(Bytes left, Bytes right) noexcept {
 
 // NodeReader
 
-bool NodeReader::open_root(std::uint64_t table) noexcept {
+bool NodeReader::open_root(std::uint64_t table, bool by_bytes) noexcept {
   struct First {
     std::uint16_t count;
     std::uint16_t prefix_size;
@@ -58,12 +58,13 @@ bool NodeReader::open_root(std::uint64_t table) noexcept {
   fences_ = first.fences;
   first_child_ = first.first_child;
   if (first.table != static_cast<std::uint32_t>(table)) bad_ = true;
+  if (((flags_ & NodeHead::by_bytes) != 0) != by_bytes) bad_ = true;
   if (level_ > level_max || count_ > (bytes_ - slots_at) / slot_bytes) bad_ = true;
   return !bad_;
 }
 
-bool NodeReader::open(unsigned level, std::uint64_t table) noexcept {
-  if (!open_root(table) || level_ != level) bad_ = true;
+bool NodeReader::open(unsigned level, std::uint64_t table, bool by_bytes) noexcept {
+  if (!open_root(table, by_bytes) || level_ != level) bad_ = true;
   return !bad_;
 }
 
@@ -200,7 +201,8 @@ NodeEditor NodeEditor::make(std::byte* page, std::size_t page_bytes, unsigned le
   head.level = static_cast<std::uint8_t>(level);
   head.table = static_cast<std::uint32_t>(table);
   head.flags = static_cast<std::uint8_t>((fences.has_upper ? NodeHead::has_upper : 0) |
-                                         (fences.has_lower ? NodeHead::has_lower : 0));
+                                         (fences.has_lower ? NodeHead::has_lower : 0) |
+                                         (shared_prefix ? NodeHead::by_bytes : 0));
   head.lower_size = static_cast<std::uint16_t>(fences.lower.size());
   head.upper_size = static_cast<std::uint16_t>(fences.upper.size());
   if (shared_prefix && fences.has_lower && fences.has_upper) {
@@ -258,6 +260,20 @@ void NodeEditor::set_child(std::uint32_t index, PageSlot child) noexcept {
   } else {
     store_page(page_ + slot(index - 1).offset, &bits, sizeof bits);
   }
+}
+
+bool NodeEditor::has_place(std::uint32_t index, Bytes key, CompareFunction compare) const noexcept {
+  const Fences bounds = fences();
+  const auto order = [&](Bytes left, Bytes right) {
+    return compare == nullptr ? left <=> right : compare(left, right);
+  };
+  if (bounds.has_lower && order(key, bounds.lower) < 0) return false;
+  if (bounds.has_upper && order(key, bounds.upper) >= 0) return false;
+  if (compare != nullptr) return true;
+  // Within the fences, hence with the prefix.
+  const Bytes own = key.subview(head_.prefix_size);
+  if (index > 0 && suffix(index - 1) >= own) return false;
+  return index >= head_.count || own < suffix(index);
 }
 
 // Closes the holes: all payloads lie at the end of the page.
@@ -488,8 +504,8 @@ Failure corrupt(PageSlot page, const char* what) noexcept {
 
 }  // namespace
 
-// Everything that writers and readers rely on, but for the order of keys by a comparator of the
-// user's, and what only the neighbours know.
+// Everything that readers and writers rely on, but for the order of keys by a comparator of the
+// user's, and what only the neighbours know. One layout passes, so no two parts can overlap.
 Result<void> validate_node(PageSlot page, Bytes content) noexcept {
   PageHeader page_head;
   NodeHead head;
@@ -505,43 +521,60 @@ Result<void> validate_node(PageSlot page, Bytes content) noexcept {
     return corrupt(page, "a tree page of a wrong size class");
   }
   const std::uint32_t slots_end = slots_at + head.count * slot_bytes;
-  if (head.heap_end > content.size() || head.heap_begin > head.heap_end ||
-      slots_end > head.heap_begin || head.heap_used > head.heap_end - head.heap_begin) {
-    return corrupt(page, "a tree page whose parts overlap");
+  if (page_head.length > content.size() || head.heap_end != page_head.length ||
+      head.heap_begin != slots_end || head.heap_end < slots_end ||
+      head.heap_used != head.heap_end - head.heap_begin || head.fences != head.heap_begin) {
+    return corrupt(page, "a tree page whose parts do not follow one another");
   }
-  const auto in_heap = [&](std::uint32_t offset, std::uint32_t size) {
-    return offset >= head.heap_begin && offset <= head.heap_end && size <= head.heap_end - offset;
-  };
-  const std::uint32_t fence_bytes = std::uint32_t{head.lower_size} + head.upper_size;
-  if (!in_heap(head.fences, fence_bytes) || head.prefix_size > head.lower_size ||
-      head.prefix_size > head.upper_size ||
-      ((head.flags & NodeHead::has_lower) == 0 && head.lower_size > 0) ||
-      ((head.flags & NodeHead::has_upper) == 0 && head.upper_size > 0)) {
-    return corrupt(page, "a tree page with impossible fences");
-  }
-  if (head.lower_size > key_size_max || head.upper_size > key_size_max) {
+  if (head.lower_size > key_size_max || head.upper_size > key_size_max ||
+      std::uint32_t{head.lower_size} + head.upper_size > head.heap_used) {
     return corrupt(page, "a tree page whose fences are too long");
   }
+  const bool has_lower = (head.flags & NodeHead::has_lower) != 0;
+  const bool has_upper = (head.flags & NodeHead::has_upper) != 0;
+  const bool by_bytes = (head.flags & NodeHead::by_bytes) != 0;
+  const Bytes lower(content.data() + head.fences, head.lower_size);
+  const Bytes upper(lower.data() + lower.size(), head.upper_size);
+  const std::size_t prefix = by_bytes && has_lower && has_upper ? common_prefix(lower, upper) : 0;
+  if ((!has_lower && !lower.empty()) || (!has_upper && !upper.empty()) ||
+      head.prefix_size != prefix || (by_bytes && has_lower && has_upper && lower >= upper)) {
+    return corrupt(page, "a tree page with impossible fences");
+  }
   const std::uint32_t fixed = leaf ? 2 : 8;
-  std::uint32_t used = fence_bytes;
+  std::uint32_t offset = head.fences + head.lower_size + head.upper_size;
+  Bytes before;
   for (std::uint32_t index = 0; index < head.count; ++index) {
     Slot its;
     std::memcpy(&its, content.data() + slots_at + index * slot_bytes, sizeof its);
     std::uint32_t size = fixed + its.size;
-    if (!in_heap(its.offset, size)) return corrupt(page, "a slot that points out of its page");
-    if (head.prefix_size + its.size > key_size_max) return corrupt(page, "a key that is too long");
+    if (its.offset != offset || size > head.heap_end - offset) {
+      return corrupt(page, "a slot whose payload does not follow the one before");
+    }
     if (leaf) {
       std::uint16_t value_size;
-      std::memcpy(&value_size, content.data() + its.offset, sizeof value_size);
+      std::memcpy(&value_size, content.data() + offset, sizeof value_size);
       size += value_size == value_is_apart ? reference_bytes : value_size;
-      if (!in_heap(its.offset, size)) return corrupt(page, "a value that ends out of its page");
+      if (size > head.heap_end - offset) return corrupt(page, "a value that ends out of its page");
     }
-    if (its.head != key_head(Bytes(content.data() + its.offset + fixed, its.size))) {
-      return corrupt(page, "a slot that does not agree with its key");
-    }
-    used += size;
+    if (prefix + its.size > key_size_max) return corrupt(page, "a key that is too long");
+    const Bytes key(content.data() + offset + fixed, its.size);
+    if (its.head != key_head(key)) return corrupt(page, "a slot that does not agree with its key");
+    if (by_bytes && index > 0 && before >= key) return corrupt(page, "keys out of order");
+    before = key;
+    offset += size;
   }
-  if (used != head.heap_used) return corrupt(page, "a tree page with a wrong count of bytes");
+  if (offset != head.heap_end) return corrupt(page, "a tree page with bytes of nobody");
+  if (by_bytes && head.count > 0) {
+    Slot first;
+    std::memcpy(&first, content.data() + slots_at, sizeof first);
+    const Bytes lowest(content.data() + first.offset + fixed, first.size);
+    if ((has_lower && has_upper &&
+         (lowest < lower.subview(prefix) || before >= upper.subview(prefix))) ||
+        (has_lower && !has_upper && lowest < lower) ||
+        (!has_lower && has_upper && before >= upper)) {
+      return corrupt(page, "a key beyond its node's fence");
+    }
+  }
   const std::uint32_t gap = head.count / hint_gaps;
   for (std::uint32_t index = 0; index < NodeHead::hint_count && head.count >= hinted_count_min;
        ++index) {

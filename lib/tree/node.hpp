@@ -46,6 +46,8 @@ struct NodeHead {
   static constexpr std::size_t hint_count = 16;
   static constexpr std::uint8_t has_upper = 1;
   static constexpr std::uint8_t has_lower = 2;
+  static constexpr std::uint8_t by_bytes = 4;    ///< keys are ordered by their bytes
+  static constexpr std::uint8_t no_node = 0xff;  ///< the level of what is no node
 
   std::uint16_t count = 0;
   std::uint16_t prefix_size = 0;
@@ -67,6 +69,10 @@ static_assert(sizeof(NodeHead) == 128);
 
 inline constexpr std::uint32_t node_head_at = sizeof(format::PageHeader);
 inline constexpr std::uint32_t slots_at = node_head_at + sizeof(NodeHead);
+
+/// Where a value's page holds it: behind what would be the head of a node, which says that it is
+/// none, whatever the value's bytes are.
+inline constexpr std::uint32_t value_at = slots_at;
 
 /// In place of a large value; the size field of its payload says `value_is_apart`.
 struct ValueReference {
@@ -111,10 +117,10 @@ class NodeReader {
   NodeReader(const std::byte* page, std::size_t page_bytes) noexcept
       : page_(page), bytes_(static_cast<std::uint32_t>(page_bytes)) {}
 
-  /// Reads the head. False: this is no node of that table and level.
-  [[nodiscard]] bool open(unsigned level, std::uint64_t table) noexcept;
+  /// Reads the head. False: this is no node of that table, order and level.
+  [[nodiscard]] bool open(unsigned level, std::uint64_t table, bool by_bytes) noexcept;
   /// The same for a root, whose level is not known.
-  [[nodiscard]] bool open_root(std::uint64_t table) noexcept;
+  [[nodiscard]] bool open_root(std::uint64_t table, bool by_bytes) noexcept;
 
   [[nodiscard]] bool bad() const noexcept { return bad_; }
   [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
@@ -233,6 +239,9 @@ class NodeEditor {
   [[nodiscard]] std::uint32_t entry_size_at(std::uint32_t index) const noexcept {
     return static_cast<std::uint32_t>(sizeof(Slot)) + payload_size(slot(index));
   }
+  /// Whether `key` lies between the fences, and in byte order between the entries around `index`.
+  [[nodiscard]] bool has_place(std::uint32_t index, Bytes key,
+                               CompareFunction compare) const noexcept;
   [[nodiscard]] bool fits(std::uint32_t entry_bytes) const noexcept {
     return used() + entry_bytes <= capacity();
   }
@@ -279,6 +288,7 @@ void store_node(std::byte* page, const std::byte* image, std::size_t page_bytes)
 
 // For the pool's hooks: a node as it lies on the device, trimmed, and the check of one from there.
 std::uint32_t serialize_node(const std::byte* page, std::byte* image) noexcept;
+// The latter for images as serialize_node makes them, and nothing else.
 [[nodiscard]] Result<void> validate_node(PageSlot page, Bytes content) noexcept;
 
 /// The shortest key that is above `left` and not above `right`, two neighbours in byte order: a

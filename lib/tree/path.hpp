@@ -39,6 +39,38 @@ inline std::size_t bytes_of(PageSlot page) noexcept {
   return buffer::page_bytes(page.size_class());
 }
 
+/// A short look at a page without waiting: optimistic, or, in builds that read so, under a share.
+class Glance {
+ public:
+  Glance(buffer::Pool& pool, PageSlot page) noexcept
+      : Glance(pool, page, pool.descriptor(page).state.load()) {}
+  /// Only if nothing changed since `seen`.
+  Glance(buffer::Pool& pool, PageSlot page, PageWord seen) noexcept
+      : pool_(pool), page_(page), word_(seen), began_(seen.readable()) {
+    if (!buffer::shared_reads || !began_) return;
+    began_ = shared_ = pool_.descriptor(page).state.try_share(seen);
+  }
+  ~Glance() {
+    if (shared_) pool_.release_shared(page_);
+  }
+  Glance(const Glance&) = delete;
+  Glance& operator=(const Glance&) = delete;
+
+  [[nodiscard]] bool began() const noexcept { return began_; }
+  [[nodiscard]] PageWord word() const noexcept { return word_; }
+  /// Whether what was read so far is one state of the page.
+  [[nodiscard]] bool holds() const noexcept {
+    return began_ && (shared_ || pool_.descriptor(page_).state.validate(word_));
+  }
+
+ private:
+  buffer::Pool& pool_;
+  const PageSlot page_;
+  const PageWord word_;
+  bool began_;
+  bool shared_ = false;
+};
+
 /// Pages under the exclusive latch; gives back what is still held.
 class Latched {
  public:

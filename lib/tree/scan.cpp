@@ -65,15 +65,17 @@ void Tree::read_ahead(Caller& caller, const Path& path, bool ahead,
   if (row < 1) return;
   const std::uint32_t wanted = std::min(prefetch_max, 1U << std::min(row, 5U));
   const Path::Step& above = path.steps[path.leaf - 1];
+  const Glance glance(pool_, above.page, above.word);
+  if (!glance.began()) return;
   NodeReader parent(pool_.resolve(above.page), bytes_of(above.page));
-  if (!parent.open(1, shape_.table)) return;
+  if (!parent.open(1, shape_.table, by_bytes())) return;
   std::array<PageSlot, prefetch_max> pages;
   std::uint32_t count = 0;
   for (std::uint32_t away = 1; away <= wanted; ++away) {
     if (ahead ? above.index + away > parent.count() : above.index < away) break;
     pages[count++] = parent.child(ahead ? above.index + away : above.index - away);
   }
-  if (parent.bad() || !pool_.descriptor(above.page).state.validate(above.word)) return;
+  if (parent.bad() || !glance.holds()) return;
   // Half of them may be on their way already; a look at their words finds that out.
   pool_.prefetch(caller.executor(), {pages.data(), count});
 }
@@ -122,7 +124,7 @@ Progress Tree::move(Caller& caller, Error& error, Position& position, Target tar
         // On to the neighbour: the fence is where it begins or ends.
         NodeReader node(position.image.data(), position.image.size());
         const bool upper = forward(target);
-        static_cast<void>(node.open(0, shape_.table));
+        static_cast<void>(node.open(0, shape_.table, by_bytes()));
         if (!node.has_fence(upper)) {
           caller.done();
           return Progress::no;
@@ -157,7 +159,7 @@ Progress Tree::move(Caller& caller, Error& error, Position& position, Target tar
 // Whether the key lies among those of the copy: then the copy decides where a move from it leads.
 bool Tree::in_copy(const Position& position, Bytes key) const noexcept {
   NodeReader node(position.image.data(), position.image.size());
-  if (!node.open(0, shape_.table) || node.count() == 0) return false;
+  if (!node.open(0, shape_.table, by_bytes()) || node.count() == 0) return false;
   const auto order = [&](std::uint32_t index) {
     std::array<std::byte, key_size_max> own;
     NodeReader its = node;
@@ -176,7 +178,7 @@ Tree::Walk Tree::take_pair(Caller& caller, Error& error, Position& position, con
                            Buffer& key_out, Buffer& value_out, bool& off_leaf) noexcept {
   NodeReader node(position.image.data(), position.image.size());
   std::uint32_t index = 0;
-  bool none = !node.open(0, shape_.table);
+  bool none = !node.open(0, shape_.table, by_bytes());
   if (seek.target == Target::last) {
     none = none || node.count() == 0;
     index = node.count() - 1;

@@ -47,7 +47,8 @@ std::size_t separator_size_at(const NodeEditor& node, std::uint32_t index, bool 
   return separator_size(node.suffix(index - 1), key);
 }
 
-// By bytes as even as possible, moved a little to where the separator is shorter.
+// By bytes as even as possible, moved by a few of them to where the separator is shorter. Keys
+// whose order is the user's are not cut short, so there nothing is to be gained.
 std::uint32_t balanced_index(const NodeEditor& node, bool by_bytes) noexcept {
   const std::uint32_t count = node.count();
   const std::uint32_t half = node.entries_size(0, count, node.prefix().size()) / 2;
@@ -60,18 +61,22 @@ std::uint32_t balanced_index(const NodeEditor& node, bool by_bytes) noexcept {
   const std::uint32_t low = 1;
   const std::uint32_t high = node.level() == 0 ? count - 1 : count - 2;
   index = std::clamp(index, low, std::max(low, high));
-  const std::uint32_t reach = count / 16;
+  if (!by_bytes) return index;
   std::uint32_t best = index;
   std::size_t best_size = separator_size_at(node, index, by_bytes);
-  for (std::uint32_t away = 1; away <= reach; ++away) {
-    for (const std::uint32_t candidate : {index - away, index + away}) {
-      if (candidate < low || candidate > high) continue;
-      const std::size_t size = separator_size_at(node, candidate, by_bytes);
-      if (size < best_size) {
-        best = candidate;
-        best_size = size;
-      }
-    }
+  const auto look = [&](std::uint32_t candidate) {
+    const std::size_t size = separator_size_at(node, candidate, by_bytes);
+    if (size >= best_size) return;
+    best = candidate;
+    best_size = size;
+  };
+  const std::uint32_t reach = node.capacity() / 16;
+  std::uint32_t moved = 0;
+  for (std::uint32_t at = index; at < high && (moved += node.entry_size_at(at)) <= reach;)
+    look(++at);
+  moved = 0;
+  for (std::uint32_t at = index; at > low && (moved += node.entry_size_at(at - 1)) <= reach;) {
+    look(--at);
   }
   return best;
 }
@@ -125,13 +130,21 @@ Tree::Walk Tree::create_node(Caller& caller, Error& error, unsigned size_class, 
   return Walk::done;
 }
 
-// Divides the node at `depth` of the path, or makes room for that above it; never `done`. `key` is
-// what asks for room.
-Tree::Walk Tree::split(Caller& caller, Error& error, Path& path, unsigned depth,
-                       Bytes key) noexcept {
-  if (depth == 0) return grow_root(caller, error, path);
+// Makes room in the leaf of the path: divides it, or the lowest node above it whose parent has room
+// for one more; never `done`. `key` is what asks for room.
+Tree::Walk Tree::split(Caller& caller, Error& error, Path& path, Bytes key) noexcept {
+  for (unsigned depth = path.leaf; depth > 0; --depth) {
+    bool parent_is_full = false;
+    const Walk walk = split_node(caller, error, path, depth, key, parent_is_full);
+    if (!parent_is_full) return walk;
+  }
+  return grow_root(caller, error, path);
+}
+
+Tree::Walk Tree::split_node(Caller& caller, Error& error, Path& path, unsigned depth, Bytes key,
+                            bool& parent_is_full) noexcept {
   Path::Step& above = path.steps[depth - 1];
-  const Path::Step& step = path.steps[depth];
+  Path::Step& step = path.steps[depth];
   const std::size_t size = bytes_of(step.page);
   PageSlot right;
   {
@@ -145,6 +158,12 @@ Tree::Walk Tree::split(Caller& caller, Error& error, Path& path, unsigned depth,
     return Walk::again;
   }
   FIRN_YIELD("tree.split");
+  if (!is_node(step.page, path.leaf - depth) || !is_node(above.page, path.leaf - depth + 1)) {
+    latched.release();
+    drop_page(right);
+    error = corrupt(step.page, "a page of a tree that is none").error;
+    return Walk::failed;
+  }
   NodeEditor node(pool_.resolve(step.page), size);
   NodeEditor parent(pool_.resolve(above.page), bytes_of(above.page));
   Cut cut;
@@ -155,9 +174,15 @@ Tree::Walk Tree::split(Caller& caller, Error& error, Path& path, unsigned depth,
     return Walk::failed;
   }
   if (!parent.fits(parent.entry_size(cut.separator.size, 0))) {
-    const bool alone = latched.release_and_look(above.page, above.word);
+    parent_is_full = latched.release_and_look(above.page, above.word);
     drop_page(right);
-    return alone ? split(caller, error, path, depth - 1, cut.separator.view()) : Walk::again;
+    return Walk::again;
+  }
+  if (!parent.has_place(above.index, cut.separator.view(), shape_.compare)) {
+    latched.release();
+    drop_page(right);
+    error = corrupt(step.page, "a node whose keys are not those of its parent").error;
+    return Walk::failed;
   }
   const std::array<PageSlot, 3> changed{above.page, step.page, right};
   std::uint64_t number = 0;
@@ -169,15 +194,14 @@ Tree::Walk Tree::split(Caller& caller, Error& error, Path& path, unsigned depth,
   latched.adopt(right);
   Scratch& scratch = *scratch_of_this_thread();
   const Fences fences = node.fences();
-  const bool by_bytes = shape_.compare == nullptr;
   Bytes boundary = cut.separator.view();
   if (FIRN_PLANTED("tree-split-fence") && node.level() == 0) boundary = fences.upper;
   NodeEditor left_image =
       NodeEditor::make(scratch.first.data(), size, node.level(), shape_.table,
-                       {fences.lower, boundary, fences.has_lower, true}, by_bytes);
+                       {fences.lower, boundary, fences.has_lower, true}, by_bytes());
   NodeEditor right_image =
       NodeEditor::make(scratch.second.data(), size, node.level(), shape_.table,
-                       {cut.separator.view(), fences.upper, true, fences.has_upper}, by_bytes);
+                       {cut.separator.view(), fences.upper, true, fences.has_upper}, by_bytes());
   if (node.level() > 0) {
     left_image.set_first_child(node.child(0));
     right_image.set_first_child(node.child(cut.right_begin));
@@ -222,16 +246,15 @@ Tree::Walk Tree::grow_root(Caller& caller, Error& error, const Path& path) noexc
   latched.adopt(below);
   Scratch& scratch = *scratch_of_this_thread();
   const std::size_t size = bytes_of(root.page);
-  const bool by_bytes = shape_.compare == nullptr;
   const NodeEditor former(pool_.resolve(root.page), size);
   NodeEditor image =
-      NodeEditor::make(scratch.first.data(), size, level, shape_.table, Fences{}, by_bytes);
+      NodeEditor::make(scratch.first.data(), size, level, shape_.table, Fences{}, by_bytes());
   image.set_first_child(former.child(0));
   image.append(former, 0, former.count());
   image.finish();
   store_node(pool_.resolve(below), scratch.first.data(), size);
   NodeEditor top =
-      NodeEditor::make(scratch.first.data(), size, level + 1, shape_.table, Fences{}, by_bytes);
+      NodeEditor::make(scratch.first.data(), size, level + 1, shape_.table, Fences{}, by_bytes());
   top.set_first_child(below);
   top.finish();
   store_node(pool_.resolve(root.page), scratch.first.data(), size);
@@ -266,8 +289,8 @@ Tree::Walk Tree::grow_leaf(Caller& caller, Error& error, const Path& path,
   const std::size_t size = bytes_of(larger);
   {
     const NodeEditor node(pool_.resolve(step.page), bytes_of(step.page));
-    NodeEditor image = NodeEditor::make(scratch.first.data(), size, 0, shape_.table, node.fences(),
-                                        shape_.compare == nullptr);
+    NodeEditor image =
+        NodeEditor::make(scratch.first.data(), size, 0, shape_.table, node.fences(), by_bytes());
     image.append(node, 0, node.count());
     image.finish();
   }
@@ -287,50 +310,61 @@ Tree::Walk Tree::grow_leaf(Caller& caller, Error& error, const Path& path,
 
 // Bytes in use of a page that is in memory; false if it is not, or changes just now.
 bool Tree::used_bytes(PageSlot page, unsigned level, std::uint32_t& used) const noexcept {
-  const auto& state = pool_.descriptor(page).state;
-  const PageWord word = state.load();
-  if (!word.readable()) return false;
+  const Glance glance(pool_, page);
+  if (!glance.began()) return false;
   NodeReader node(pool_.resolve(page), bytes_of(page));
-  const bool opened = node.open(level, shape_.table);
+  const bool opened = node.open(level, shape_.table, by_bytes());
   used = node.used();
-  return opened && !node.bad() && state.validate(word);
+  return opened && !node.bad() && glance.holds();
 }
 
 // After an erase that left a thin leaf: joins it with a neighbour that is in memory, and its
 // parents likewise. Nobody waits for this: what cannot be had now is left to the next erase.
 void Tree::try_merge(Caller& caller, const Path& path) noexcept {
   for (unsigned depth = path.leaf; depth > 0; --depth) {
-    const Path::Step& above = path.steps[depth - 1];
-    // First without a latch: mostly there is nothing to join.
-    NodeReader parent(pool_.resolve(above.page), bytes_of(above.page));
-    if (!pool_.descriptor(above.page).state.validate(above.word)) break;
-    if (!parent.open(path.leaf - depth + 1, shape_.table)) break;
-    std::array<std::uint32_t, 2> candidates;
-    std::size_t candidate_count = 0;
-    if (above.index > 0) candidates[candidate_count++] = above.index - 1;
-    if (above.index < parent.count()) candidates[candidate_count++] = above.index;
-    bool merged = false;
-    for (std::size_t at = 0; at < candidate_count && !merged; ++at) {
-      const PageSlot left = parent.child(candidates[at]);
-      const PageSlot right = parent.child(candidates[at] + 1);
-      if (!pool_.descriptor(above.page).state.validate(above.word)) return;
-      if (parent.bad() || !pool_.known(left) || !pool_.known(right)) return;
-      for (const PageSlot page : {left, right}) {
-        const PageWord word = pool_.descriptor(page).state.load();
-        if (word.evicted()) pool_.prefetch(caller.executor(), {&page, 1});
-      }
-      std::uint32_t left_used = 0;
-      std::uint32_t right_used = 0;
-      const unsigned level = path.leaf - depth;
-      if (!used_bytes(left, level, left_used) || !used_bytes(right, level, right_used)) continue;
-      const std::size_t room = (bytes_of(left) - slots_at) * merged_share_percent / 100;
-      if (std::size_t{left_used} + right_used > room) continue;
-      merged = try_merge_pair(path, depth, candidates[at]);
-      if (!merged) return;  // the parent's word has changed
-    }
-    if (!merged) break;
+    if (!try_merge_at(caller, path, depth)) break;
   }
   try_shrink_root(path);
+}
+
+// The child of the node above `depth` that the path leads to, and one of its neighbours.
+bool Tree::try_merge_at(Caller& caller, const Path& path, unsigned depth) noexcept {
+  const Path::Step& above = path.steps[depth - 1];
+  const unsigned level = path.leaf - depth;
+  // First without a latch: mostly there is nothing to join.
+  for (const std::uint32_t back : {1u, 0u}) {
+    if (above.index < back) continue;
+    const std::uint32_t left_index = above.index - back;
+    PageSlot left;
+    PageSlot right;
+    {
+      const Glance glance(pool_, above.page, above.word);
+      if (!glance.began()) return false;
+      NodeReader parent(pool_.resolve(above.page), bytes_of(above.page));
+      const bool opened = parent.open(level + 1, shape_.table, by_bytes());
+      const bool there = opened && left_index < parent.count();
+      if (there) {
+        left = parent.child(left_index);
+        right = parent.child(left_index + 1);
+      }
+      if (!glance.holds() || !opened || parent.bad()) return false;
+      if (!there) continue;
+    }
+    if (!pool_.known(left) || !pool_.known(right)) return false;
+    for (const PageSlot page : {left, right}) {
+      if (pool_.descriptor(page).state.load().evicted()) {
+        pool_.prefetch(caller.executor(), {&page, 1});
+      }
+    }
+    std::uint32_t left_used = 0;
+    std::uint32_t right_used = 0;
+    if (right.size_class() > left.size_class()) continue;
+    if (!used_bytes(left, level, left_used) || !used_bytes(right, level, right_used)) continue;
+    const std::size_t room = (bytes_of(left) - slots_at) * merged_share_percent / 100;
+    if (std::size_t{left_used} + right_used > room) continue;
+    return try_merge_pair(path, depth, left_index);
+  }
+  return false;
 }
 
 // Joins the children `left_index` and the next one of the node above `depth`.
@@ -344,15 +378,17 @@ bool Tree::try_merge_pair(const Path& path, unsigned depth, std::uint32_t left_i
   if (!latched.take_now(left_page) || !latched.take_now(right_page)) return false;
   FIRN_YIELD("tree.merge");
   const std::size_t size = bytes_of(left_page);
-  if (right_page.size_class() > left_page.size_class()) return false;
+  const unsigned level = path.leaf - depth;
+  if (right_page.size_class() > left_page.size_class() || !is_node(left_page, level) ||
+      !is_node(right_page, level)) {
+    return false;
+  }
   const NodeEditor left(pool_.resolve(left_page), size);
   const NodeEditor right(pool_.resolve(right_page), bytes_of(right_page));
-  if (left.level() != right.level() || left.level() != path.leaf - depth) return false;
   const Fences lower = left.fences();
   const Fences upper = right.fences();
   const Fences fences{lower.lower, upper.upper, lower.has_lower, upper.has_upper};
-  const bool by_bytes = shape_.compare == nullptr;
-  const std::size_t prefix = by_bytes && fences.has_lower && fences.has_upper
+  const std::size_t prefix = by_bytes() && fences.has_lower && fences.has_upper
                                  ? common_prefix(fences.lower, fences.upper)
                                  : 0;
   std::size_t total = left.entries_size(0, left.count(), prefix) +
@@ -360,11 +396,15 @@ bool Tree::try_merge_pair(const Path& path, unsigned depth, std::uint32_t left_i
                       fences.upper.size();
   Key separator;
   separator.set(parent.prefix(), parent.suffix(left_index));
+  if (!lower.has_upper || !upper.has_lower || lower.upper != separator.view() ||
+      upper.lower != separator.view()) {
+    return false;  // damaged; whoever checks the tree finds it
+  }
   if (left.level() > 0) total += sizeof(Slot) + 8 + separator.size - prefix;
   if (total > std::size_t{left.capacity()} * merged_share_percent / 100) return false;
   Scratch& scratch = *scratch_of_this_thread();
   NodeEditor image =
-      NodeEditor::make(scratch.first.data(), size, left.level(), shape_.table, fences, by_bytes);
+      NodeEditor::make(scratch.first.data(), size, left.level(), shape_.table, fences, by_bytes());
   if (left.level() > 0) image.set_first_child(left.child(0));
   image.append(left, 0, left.count());
   if (left.level() > 0) {
@@ -376,7 +416,7 @@ bool Tree::try_merge_pair(const Path& path, unsigned depth, std::uint32_t left_i
   std::uint64_t number = 0;
   if (!pool_.begin_change(changed, {&right_page, 1}, number)) return false;
   if (FIRN_PLANTED("tree-merge-forgets-right")) {
-    NodeEditor::make(scratch.first.data(), size, left.level(), shape_.table, fences, by_bytes)
+    NodeEditor::make(scratch.first.data(), size, left.level(), shape_.table, fences, by_bytes())
         .finish();
   }
   if (!pool_.free_page(right_page, number).has_value()) return false;
@@ -392,11 +432,13 @@ void Tree::try_shrink_root(const Path& path) noexcept {
   const PageSlot root = path.steps[0].page;
   if (path.leaf < 2) return;
   const PageWord word = pool_.descriptor(root).state.load();
-  if (!word.readable()) return;
   NodeReader reader(pool_.resolve(root), bytes_of(root));
-  const bool one_child =
-      reader.open_root(shape_.table) && reader.count() == 0 && reader.level() > 1;
-  if (!pool_.descriptor(root).state.validate(word) || !one_child) return;
+  {
+    const Glance glance(pool_, root, word);
+    const bool one_child = glance.began() && reader.open_root(shape_.table, by_bytes()) &&
+                           reader.count() == 0 && reader.level() > 1;
+    if (!glance.holds() || !one_child) return;
+  }
   Latched latched(pool_);
   if (!latched.take(root, word)) return;
   const PageSlot child = reader.child(0);
@@ -409,7 +451,7 @@ void Tree::try_shrink_root(const Path& path) noexcept {
   const std::size_t size = bytes_of(root);
   const NodeEditor below(pool_.resolve(child), size);
   NodeEditor image = NodeEditor::make(scratch.first.data(), size, below.level(), shape_.table,
-                                      below.fences(), shape_.compare == nullptr);
+                                      below.fences(), by_bytes());
   image.set_first_child(below.child(0));
   image.append(below, 0, below.count());
   image.finish();
@@ -424,6 +466,7 @@ Result<void> Tree::create(buffer::Pool& pool, Shape& shape, NewPages& pages) noe
   Scratch* scratch = scratch_of_this_thread();
   if (scratch == nullptr) return fail(ErrorCode::no_memory, "no memory for this thread's scratch");
   FIRN_ASSERT(pages.count + 2 <= NewPages::count_max);
+  NewPages own;
   PageSlot leaf;
   for (const unsigned level : {0u, 1u}) {
     const unsigned size_class = level == 0 ? shape.leaf_class : inner_class;
@@ -445,10 +488,9 @@ Result<void> Tree::create(buffer::Pool& pool, Shape& shape, NewPages& pages) noe
       }
     });
     if (progress == Progress::failed) {
-      drop(pool, pages);
+      drop(pool, own);
       return fail(error);
     }
-    scratch = scratch_of_this_thread();
     const std::size_t size = buffer::page_bytes(size_class);
     NodeEditor node = NodeEditor::make(scratch->first.data(), size, level, shape.table, Fences{},
                                        shape.compare == nullptr);
@@ -457,9 +499,10 @@ Result<void> Tree::create(buffer::Pool& pool, Shape& shape, NewPages& pages) noe
     store_node(pool.resolve(page), scratch->first.data(), size);
     pool.keep_created(page);
     pool.release_exclusive(page);
-    pages.pages[pages.count++] = page;
+    own.pages[own.count++] = page;
     (level == 0 ? leaf : shape.root) = page;
   }
+  for (const PageSlot page : own.span()) pages.pages[pages.count++] = page;
   return {};
 }
 

@@ -21,11 +21,18 @@ constexpr int latched_spins_max = 64;
 
 Result<void> validate_value_page(PageSlot page, Bytes content) noexcept {
   PageHeader head;
+  NodeHead no_node;
   std::memcpy(&head, content.data(), sizeof head);
-  if (head.level != 0 || head.length > content.size()) {
+  std::memcpy(&no_node, content.data() + node_head_at, sizeof no_node);
+  if (head.level != 0 || head.length > content.size() || head.length < value_at ||
+      no_node.level != NodeHead::no_node) {
     return corrupt(page, "a value's page with an impossible head");
   }
   return {};
+}
+
+Result<void> refuse_page(PageSlot page, Bytes) noexcept {
+  return corrupt(page, "a page of a kind that no tree has");
 }
 
 }  // namespace
@@ -42,6 +49,7 @@ Tree::Tree(buffer::Pool& pool, const Shape& shape) noexcept
 void Tree::register_kinds(buffer::Pool& pool) noexcept {
   pool.register_kind(PageKind::leaf, {&validate_node, &serialize_node, store::Group::leaves});
   pool.register_kind(PageKind::inner, {&validate_node, &serialize_node, store::Group::other});
+  pool.register_kind(PageKind::raw, {&refuse_page, nullptr, store::Group::other});
   pool.register_kind(PageKind::blob, {&validate_value_page, nullptr, store::Group::other});
 }
 
@@ -89,13 +97,19 @@ Tree::Walk Tree::descend(Caller& caller, Error& error, const Seek& seek, bool la
   PageWord word = pool_.descriptor(page).state.load();
   if (!word.readable()) return load(caller, error, page, word);
   unsigned level = 0;
+  bool shared = false;  // the page's shared latch is held already
   for (unsigned depth = 0; depth <= level_max; ++depth) {
     buffer::Descriptor& descriptor = pool_.descriptor(page);
-    if (latched) {
+    if (latched && !shared) {
       switch (pool_.shared_or_park(caller.waiter(), page, error)) {
         case Access::parked:
           return Walk::parked;
         case Access::failed:
+          // Of a page that left the tree meanwhile the error means nothing.
+          if (depth > 0 && !path.steps[depth - 1].word.validates(
+                               pool_.descriptor(path.steps[depth - 1].page).state.load())) {
+            return Walk::again;
+          }
           return Walk::failed;
         case Access::again:
           return Walk::again;
@@ -113,7 +127,8 @@ Tree::Walk Tree::descend(Caller& caller, Error& error, const Seek& seek, bool la
     leaf.word = word;
     leaf.latched = latched;
     NodeReader& node = leaf.node;
-    const bool opened = depth == 0 ? node.open_root(shape_.table) : node.open(level, shape_.table);
+    const bool opened = depth == 0 ? node.open_root(shape_.table, by_bytes())
+                                   : node.open(level, shape_.table, by_bytes());
     path.steps[depth] = {page, word, 0};
     if (opened && node.level() == 0 && depth > 0) {
       path.leaf = depth;
@@ -136,6 +151,9 @@ Tree::Walk Tree::descend(Caller& caller, Error& error, const Seek& seek, bool la
     const PageWord child_word = sensible ? pool_.descriptor(child).state.load() : PageWord();
     level = node.level() - 1;
     FIRN_YIELD("tree.descend");
+    // While the parent cannot change, the child is had at one try.
+    shared = latched && sensible && child_word.readable() &&
+             pool_.descriptor(child).state.try_share(child_word);
     if (!leave(leaf)) return Walk::again;
     if (!sensible) {
       error = corrupt(page, "a page of a tree that is none, or leads out of it").error;
@@ -145,7 +163,7 @@ Tree::Walk Tree::descend(Caller& caller, Error& error, const Seek& seek, bool la
     path.steps[depth].index = index;
     if (!child_word.readable()) {
       const Walk walk = load(caller, error, child, child_word);
-      if (walk == Walk::failed && !descriptor.state.validate(word)) return Walk::again;
+      if (walk == Walk::failed && !word.validates(descriptor.state.load())) return Walk::again;
       return walk;
     }
     page = child;
@@ -184,7 +202,7 @@ Tree::Walk Tree::copy_value(Caller& caller, Error& error, Leaf& leaf, ValuePlace
   if (place.apart && !bad) {
     std::memcpy(&reference, to, sizeof reference);
     page = PageSlot::from_bits(reference.page);
-    sensible = pool_.known(page) && reference.size <= bytes_of(page) - sizeof(PageHeader);
+    sensible = pool_.known(page) && reference.size <= bytes_of(page) - value_at;
     if (sensible) word = pool_.descriptor(page).state.load();
   }
   if (!leave(leaf)) return Walk::again;
@@ -193,10 +211,9 @@ Tree::Walk Tree::copy_value(Caller& caller, Error& error, Leaf& leaf, ValuePlace
     return Walk::failed;
   }
   if (!place.apart) return Walk::done;
-  auto& descriptor = pool_.descriptor(page);
   if (!word.readable()) {
     const Walk walk = load(caller, error, page, word);
-    if (walk == Walk::failed && !pool_.descriptor(leaf.page).state.validate(leaf.word)) {
+    if (walk == Walk::failed && !leaf.word.validates(pool_.descriptor(leaf.page).state.load())) {
       return Walk::again;
     }
     return walk;
@@ -206,18 +223,31 @@ Tree::Walk Tree::copy_value(Caller& caller, Error& error, Leaf& leaf, ValuePlace
     error = room.error();
     return Walk::failed;
   }
-  pool_.touch(descriptor);
+  pool_.touch(pool_.descriptor(page));
   PageHeader head;
   const std::byte* content = pool_.resolve(page);
-  const bool there = buffer::load_optimistic(head, content) &&
-                     buffer::copy_optimistic(out.data(), content + sizeof head, reference.size);
-  if (!descriptor.state.validate(word)) return Walk::again;
-  if (!there || head.kind != PageKind::blob || head.table != shape_.table ||
-      head.length < sizeof head + reference.size) {
+  const Glance glance(pool_, page, word);
+  const bool there = glance.began() && buffer::load_optimistic(head, content) &&
+                     buffer::copy_optimistic(out.data(), content + value_at, reference.size);
+  if (!glance.holds()) return Walk::again;
+  if (!there || !holds_value(head, reference.size)) {
     error = corrupt(page, "a value's page that holds something else").error;
     return Walk::failed;
   }
   return Walk::done;
+}
+
+bool Tree::holds_value(const PageHeader& head, std::uint64_t size) const noexcept {
+  return head.kind == PageKind::blob && head.table == shape_.table &&
+         head.length == value_at + size;
+}
+
+bool Tree::is_node(PageSlot page, unsigned level) const noexcept {
+  PageHeader head;
+  std::memcpy(&head, pool_.resolve(page), sizeof head);
+  NodeReader node(pool_.resolve(page), bytes_of(page));
+  return head.kind == (level == 0 ? PageKind::leaf : PageKind::inner) &&
+         head.table == shape_.table && node.open(level, shape_.table, by_bytes());
 }
 
 Progress Tree::lookup(Caller& caller, Error& error, Bytes key, Sink sink) noexcept {
@@ -226,7 +256,14 @@ Progress Tree::lookup(Caller& caller, Error& error, Bytes key, Sink sink) noexce
     error = fail(ErrorCode::no_memory, "no memory for this thread's scratch").error;
     return Progress::failed;
   }
-  Buffer& value = scratch->value;
+  Buffer value = std::move(scratch->value);  // a sink may come back here
+  struct Return {
+    Scratch* scratch;
+    Buffer& value;
+    ~Return() {
+      if (value.capacity() <= Scratch::page_size) scratch->value = std::move(value);
+    }
+  } give_back{scratch, value};
   Path path;
   Leaf leaf;
   for (unsigned attempt = 0;; ++attempt) {

@@ -146,6 +146,11 @@ class Tree {
   static constexpr unsigned optimistic_attempts = 8;
 
   // tree.cpp
+  [[nodiscard]] bool by_bytes() const noexcept { return shape_.compare == nullptr; }
+  /// Under the exclusive latch: whether it is a node of this tree, and of that level.
+  [[nodiscard]] bool is_node(PageSlot page, unsigned level) const noexcept;
+  /// Of a value's page.
+  [[nodiscard]] bool holds_value(const format::PageHeader& head, std::uint64_t size) const noexcept;
   [[nodiscard]] bool reads_latched(unsigned attempt) const noexcept;
   Walk descend(Caller& caller, Error& error, const Seek& seek, bool latched, Path& path,
                Leaf& leaf) noexcept;
@@ -171,13 +176,15 @@ class Tree {
   Walk make_value_page(Caller& caller, Error& error, Bytes value, PageSlot& page) noexcept;
   void drop_page(PageSlot page) noexcept;
   [[nodiscard]] bool stored_apart(Bytes key, Bytes value) const noexcept;
-  [[nodiscard]] bool holds(PageSlot leaf, Bytes key) const noexcept;
 
   // structure.cpp
-  Walk split(Caller& caller, Error& error, Path& path, unsigned depth, Bytes key) noexcept;
+  Walk split(Caller& caller, Error& error, Path& path, Bytes key) noexcept;
+  Walk split_node(Caller& caller, Error& error, Path& path, unsigned depth, Bytes key,
+                  bool& parent_is_full) noexcept;
   Walk grow_root(Caller& caller, Error& error, const Path& path) noexcept;
   Walk grow_leaf(Caller& caller, Error& error, const Path& path, unsigned size_class) noexcept;
   void try_merge(Caller& caller, const Path& path) noexcept;
+  bool try_merge_at(Caller& caller, const Path& path, unsigned depth) noexcept;
   bool try_merge_pair(const Path& path, unsigned depth, std::uint32_t left_index) noexcept;
   bool used_bytes(PageSlot page, unsigned level, std::uint32_t& used) const noexcept;
   void try_shrink_root(const Path& path) noexcept;

@@ -21,7 +21,7 @@ using format::PageKind;
 }  // namespace
 
 std::size_t Tree::value_size_max() const noexcept {
-  return buffer::page_bytes(pool_.page_class_max()) - sizeof(PageHeader);
+  return buffer::page_bytes(pool_.page_class_max()) - value_at;
 }
 
 // A value lies in the leaf if it is small, and if its entry leaves room for another one like it.
@@ -38,25 +38,10 @@ Tree::Walk Tree::target_of(Caller& caller, Error& error, Bytes key, unsigned att
   return descend(caller, error, {Target::at_or_after, key}, reads_latched(attempt), path, leaf);
 }
 
-// Under the exclusive latch: whether this page, whatever it has become, is the leaf for `key`.
-bool Tree::holds(PageSlot page, Bytes key) const noexcept {
-  const std::byte* content = pool_.resolve(page);
-  PageHeader head;
-  std::memcpy(&head, content, sizeof head);
-  if (head.kind != PageKind::leaf || head.table != shape_.table) return false;
-  // (The editor only reads here.)
-  const Fences fences = NodeEditor(pool_.resolve(page), bytes_of(page)).fences();
-  const auto order = [&](Bytes left, Bytes right) {
-    return shape_.compare == nullptr ? left <=> right : shape_.compare(left, right);
-  };
-  const bool above = !fences.has_lower || order(key, fences.lower) >= 0;
-  return above && (!fences.has_upper || order(key, fences.upper) < 0);
-}
-
 // A page with the value, latched exclusively, which nobody knows yet.
 Tree::Walk Tree::make_value_page(Caller& caller, Error& error, Bytes value,
                                  PageSlot& page) noexcept {
-  const std::size_t size = sizeof(PageHeader) + value.size();
+  const std::size_t size = value_at + value.size();
   unsigned size_class = 0;
   while (buffer::page_bytes(size_class) < size) ++size_class;
   PageHeader head;
@@ -73,15 +58,18 @@ Tree::Walk Tree::make_value_page(Caller& caller, Error& error, Bytes value,
     case Access::ready:
       break;
   }
-  buffer::store_page(pool_.resolve(page) + sizeof head, value.data(), value.size());
+  NodeHead no_node;
+  no_node.level = NodeHead::no_node;
+  buffer::store_page(pool_.resolve(page) + node_head_at, &no_node, sizeof no_node);
+  buffer::store_page(pool_.resolve(page) + value_at, value.data(), value.size());
   return Walk::done;
 }
 
 // A new page, latched exclusively, that nobody wants.
 void Tree::drop_page(PageSlot page) noexcept {
   std::uint64_t number = 0;
-  const bool free_to_go = pool_.begin_change({}, {&page, 1}, number);
-  FIRN_ASSERT(free_to_go);
+  // Somebody who still has a former page of this id in mind may keep it for a moment.
+  while (!pool_.begin_change({}, {&page, 1}, number)) base::pause_briefly();
   // Without memory to note that, the id stays unused until the store is opened again.
   if (!pool_.free_page(page, number).has_value()) pool_.release_exclusive(page);
 }
@@ -203,10 +191,11 @@ Tree::Walk Tree::change_leaf(Caller& caller, Error& error, Change& change, NodeR
 
   Latched latched(pool_);
   if (!latched.take(page, change.leaf.word)) {
-    if (change.attempt < optimistic_attempts || has_value_page) {
+    if (change.attempt < optimistic_attempts) {
       for (unsigned spin = 0; spin < change.attempt * 8; ++spin) base::pause_briefly();
       return Walk::again;
     }
+    if (has_value_page) drop_page(std::exchange(guard.page, PageSlot()));
     switch (pool_.exclusive_or_park(caller.waiter(), page, error)) {
       case Access::parked:
         return Walk::parked;
@@ -217,12 +206,16 @@ Tree::Walk Tree::change_leaf(Caller& caller, Error& error, Change& change, NodeR
         break;
     }
     latched.adopt(page);
-    if (!holds(page, change.key)) return Walk::again;
+    if (has_value_page || !is_node(page, 0)) return Walk::again;
     NodeReader now(pool_.resolve(page), bytes_of(page));
-    static_cast<void>(now.open(0, shape_.table));
+    static_cast<void>(now.open(0, shape_.table, by_bytes()));
     const bool was_equal = found.equal;
     found = now.find(change.key, shape_.compare);
-    if (found.equal != was_equal) return Walk::again;
+    const NodeEditor its(pool_.resolve(page), bytes_of(page));
+    if (now.bad() || found.equal != was_equal ||
+        (!found.equal && !its.has_place(found.index, change.key, shape_.compare))) {
+      return Walk::again;
+    }
   }
 
   NodeEditor editor(pool_.resolve(page), bytes_of(page));
@@ -234,14 +227,17 @@ Tree::Walk Tree::change_leaf(Caller& caller, Error& error, Change& change, NodeR
     if (change.key.size() > key_size_max_of(needed)) needed = inner_class;
     const std::uint32_t entry = editor.entry_size(change.key.size(), stored.size());
     const std::uint32_t former = replaces ? editor.entry_size_at(found.index) : 0;
+    if (!replaces && !editor.has_place(found.index, change.key, shape_.compare)) {
+      error = corrupt(page, "a leaf that its parent gives keys of others").error;
+      return Walk::failed;
+    }
     const bool fits = former >= entry || editor.fits(entry - former);
     if (needed != page.size_class() || !fits) {
       const bool alone = latched.release_and_look(page, change.path.steps[change.path.leaf].word);
       if (has_value_page) drop_page(std::exchange(guard.page, PageSlot()));
       if (!alone) return Walk::again;
-      return needed != page.size_class()
-                 ? grow_leaf(caller, error, change.path, needed)
-                 : split(caller, error, change.path, change.path.leaf, change.key);
+      return needed != page.size_class() ? grow_leaf(caller, error, change.path, needed)
+                                         : split(caller, error, change.path, change.key);
     }
   }
 
@@ -250,9 +246,12 @@ Tree::Walk Tree::change_leaf(Caller& caller, Error& error, Change& change, NodeR
   std::size_t changed_count = 0;
   std::array<PageSlot, 8> freed;
   std::size_t freed_count = 0;
+  std::uint64_t old_size = 0;
+  FIRN_ASSERT(change.companions.joining.size() + 2 <= changed.size());
+  FIRN_ASSERT(change.companions.leaving.size() + 1 <= freed.size());
   changed[changed_count++] = page;
-  if (has_value_page) changed[changed_count++] = value_page;
   for (const PageSlot joining : change.companions.joining) changed[changed_count++] = joining;
+  if (has_value_page) changed[changed_count++] = value_page;  // the last one
   for (const PageSlot leaving : change.companions.leaving) freed[freed_count++] = leaving;
   if (found.equal) {
     bool apart = false;
@@ -261,6 +260,7 @@ Tree::Walk Tree::change_leaf(Caller& caller, Error& error, Change& change, NodeR
       ValueReference old;
       std::memcpy(&old, former.data(), sizeof old);
       freed[freed_count++] = PageSlot::from_bits(old.page);
+      old_size = old.size;
     }
   }
   const std::size_t old_value = freed_count - change.companions.leaving.size();
@@ -269,17 +269,21 @@ Tree::Walk Tree::change_leaf(Caller& caller, Error& error, Change& change, NodeR
   }
   for (std::size_t index = 0; index < freed_count; ++index) {
     const PageSlot leaving = freed[index];
-    if (!pool_.known(leaving)) {
+    if (!pool_.known(leaving) || leaving == page) {
       error = corrupt(page, "an entry whose value lies nowhere").error;
       return Walk::failed;
     }
     const PageWord word = pool_.descriptor(leaving).state.load();
     if (!word.readable()) {
-      latched.release();
+      PageWord& seen = change.path.steps[change.path.leaf].word;
+      const bool alone = latched.release_and_look(page, seen);
       if (has_value_page) drop_page(std::exchange(guard.page, PageSlot()));
+      if (!alone) return Walk::again;
       const Walk walk = load(caller, error, leaving, word);
-      // It may have been freed when the leaf was let go.
-      if (walk == Walk::failed && change.attempt < optimistic_attempts) return Walk::again;
+      // It may have been freed since the leaf was let go.
+      if (walk == Walk::failed && !seen.validates(pool_.descriptor(page).state.load())) {
+        return Walk::again;
+      }
       return walk;
     }
     if (!latched.take(leaving, word)) return Walk::again;
@@ -287,7 +291,7 @@ Tree::Walk Tree::change_leaf(Caller& caller, Error& error, Change& change, NodeR
   if (old_value > 0) {
     PageHeader head;
     std::memcpy(&head, pool_.resolve(freed[freed_count - 1]), sizeof head);
-    if (head.kind != PageKind::blob || head.table != shape_.table) {
+    if (!holds_value(head, old_size)) {
       error = corrupt(freed[freed_count - 1], "a value's page that holds something else").error;
       return Walk::failed;
     }
@@ -297,11 +301,9 @@ Tree::Walk Tree::change_leaf(Caller& caller, Error& error, Change& change, NodeR
   const std::span<const PageSlot> all_freed(freed.data(), freed_count);
   if (!pool_.begin_change(all_changed, all_freed, number)) {
     latched.release();
-    if (has_value_page) {
-      drop_page(std::exchange(guard.page, PageSlot()));
-      return settle(caller, error, all_changed.first(1), all_freed);
-    }
-    return settle(caller, error, all_changed, all_freed);
+    if (has_value_page) drop_page(std::exchange(guard.page, PageSlot()));
+    return settle(caller, error, all_changed.first(changed_count - (has_value_page ? 1 : 0)),
+                  all_freed);
   }
   for (const PageSlot leaving : all_freed) {
     if (auto freeing = pool_.free_page(leaving, number); !freeing.has_value()) {

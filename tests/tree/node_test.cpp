@@ -25,7 +25,7 @@ struct LeafModel {
   NodeEditor editor() { return {page.data(), page.size()}; }
   NodeReader reader() {
     NodeReader reader(page.data(), page.size());
-    REQUIRE(reader.open(0, 7));
+    REQUIRE(reader.open(0, 7, true));
     return reader;
   }
   bool put(const std::string& key, const std::string& value) {
@@ -55,7 +55,7 @@ struct LeafModel {
   }
   static Pairs content(const std::byte* bytes, std::size_t size) {
     NodeReader reader(bytes, size);
-    REQUIRE(reader.open(0, 7));
+    REQUIRE(reader.open(0, 7, true));
     Pairs all;
     for (std::uint32_t index = 0; index < reader.count(); ++index) {
       std::string key(reader.key_size(index), '\0');
@@ -164,7 +164,7 @@ TEST_CASE("leaf: damaged bytes are refused or read without harm", "[leaf]") {
             .has_value();
     refused += !valid;
     NodeReader reader(bytes.data(), bytes.size());
-    if (!reader.open(0, 7)) continue;
+    if (!reader.open(0, 7, true)) continue;
     const std::string key = random_key(random, "k");
     const auto found = reader.find(Bytes(std::string_view(key)), nullptr);
     REQUIRE((reader.bad() || found.index <= reader.count()));
