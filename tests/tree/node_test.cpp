@@ -137,9 +137,9 @@ TEST_CASE("leaf: an image holds the same pairs and can be changed again", "[leaf
     static_cast<void>(leaf.put(random_key(random, "some/"), std::string(random.below(40), 'y')));
   }
   leaf.check();
-  REQUIRE(
-      validate_node(PageSlot::from_bits(page_id_bits), Bytes(leaf.page.data(), leaf.page.size()))
-          .has_value());
+  const auto again = leaf.image();
+  REQUIRE(validate_node(PageSlot::from_bits(page_id_bits), Bytes(again.data(), again.size()))
+              .has_value());
 }
 
 TEST_CASE("leaf: damaged bytes are refused or read without harm", "[leaf]") {
