@@ -165,7 +165,7 @@ detail::Progress MoveOperation<Type>::step() noexcept {
   if (progress != detail::Progress::yes) return progress;
   if (auto decoded = cursor_.decode(); !decoded.has_value()) {
     error_ = decoded.error();
-    error_.place.table = static_cast<std::uint32_t>(detail::table_id(*cursor_.state_.table));
+    error_.place.table = detail::table_id(*cursor_.state_.table);
     return detail::Progress::failed;
   }
   return progress;

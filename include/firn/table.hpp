@@ -60,7 +60,7 @@ struct Found {
   Progress check(Progress progress, Error& error, std::uint64_t table) noexcept {
     if (progress != Progress::yes || decoded.has_value()) return progress;
     error = decoded.error();
-    error.place.table = static_cast<std::uint32_t>(table);
+    error.place.table = table;
     return Progress::failed;
   }
 };

@@ -255,7 +255,7 @@ class TransactionCore {
 
 // How a step on a table ends that failed.
 inline Progress fail_at(Error& error, Failure failure, const TableCore& table) noexcept {
-  failure.error.place.table = static_cast<std::uint32_t>(table.id());
+  failure.error.place.table = table.id();
   return fail_with(error, failure);
 }
 
