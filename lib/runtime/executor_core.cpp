@@ -15,6 +15,7 @@
 #include "base/yield.hpp"
 #include "runtime/fiber.hpp"
 #include "runtime/io_queue.hpp"
+#include "runtime/parking_lot.hpp"
 
 namespace firn::runtime {
 namespace {
@@ -37,6 +38,7 @@ ExecutorCore::Scope::~Scope() { current_core = former_; }
 Result<ExecutorCore*> ExecutorCore::create(ExecutorSeam seam) noexcept {
   if (seam.clock == nullptr) seam.clock = &base::steady_clock();
   base::watch_forks();
+  ParkingLot::watch_forks();
   const int event_fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (event_fd < 0) {
     return fail_system(ErrorCode::io_error, errno, "no event descriptor for an executor");
