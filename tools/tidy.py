@@ -252,6 +252,49 @@ def data_path(tree):
                     yield path, number, f"{file} has no function {function}"
 
 
+VARIABLE = re.compile(r'getenv\("(FIRN_[A-Z_]+)"\)|\bexport (FIRN_[A-Z_]+)=|'
+                      r'environ(?:\.get\(|\[)"(FIRN_[A-Z_]+)"')
+
+
+def variables(tree):
+    """Every FIRN_ variable that is read or set stands in lib/domain/options.cpp, or it would be
+    refused as misspelt."""
+    known = set()
+    if "lib/domain/options.cpp" in tree.files:
+        known = set(re.findall(r'"(FIRN_[A-Z_]+)"', tree.text("lib/domain/options.cpp")))
+    for path in tree.files:
+        if not path.startswith(("include/", "lib/", "tests/", "tools/", "benchmarks/", "examples/",
+                                "scripts/", ".ci/")) or path == "tools/tidy.py":
+            continue
+        for number, line in tree.lines(path):
+            for match in VARIABLE.finditer(line):
+                name = next(filter(None, match.groups()))
+                if name not in known:
+                    yield path, number, f"{name} is not in lib/domain/options.cpp"
+
+
+def error_texts(tree):
+    """docs/errors.md gives each code the number of error.hpp and the next step of error.cpp."""
+    header, source, document = "include/firn/error.hpp", "lib/base/error.cpp", "docs/errors.md"
+    if not {header, source, document} <= set(tree.files):
+        return
+    numbers = dict(re.findall(r"^  (\w+) = (\d+),", tree.text(header), re.M))
+    steps = {code: step for code, name, step in
+             re.findall(r'\{ErrorCode::(\w+),\s*"(\w+)",\s*"([^"]+)"\}', tree.text(source))
+             if code == name}
+    sections = {part.split("\n", 1)[0]: part
+                for part in re.split(r"^## ", tree.text(document), flags=re.M)[1:]}
+    for code in sorted({*numbers, *steps, *sections}):
+        section = sections.get(code, "").replace("`", "")
+        step = steps.get(code, "?")
+        if code not in numbers:
+            yield document, 1, f"{code} is no code of {header}"
+        elif f"Number {numbers[code]}. " not in section:
+            yield document, 1, f"{code}: its number is {numbers[code]} in {header}"
+        elif f"*Next:* {step[0].upper()}{step[1:]}.\n" not in section + "\n":
+            yield document, 1, f"{code}: its next step is '{step}' in {source}"
+
+
 WORDS = {
     r"(?<![\w.])/(?:work|root|home|tmp/wt)/": "a path of one machine",
     r"\.\./shared": "a path outside the repository",
@@ -272,7 +315,7 @@ def words(tree):
 
 
 RULES = (layers, public_headers, include_guards, sizes, test_names, seam, exceptions, data_path,
-         words)
+         variables, error_texts, words)
 
 
 def findings(root):
@@ -296,6 +339,11 @@ CLEAN = {
     "tests/tree/a_test.cpp": 'TEST_CASE("a: is" " b", "[tree]") {}\n',
     "docs/data-path.md": "| step | function | file |\n| go | `Tree::go` | `lib/tree/a.cpp` |\n",
     "README.md": "TODO(#3): a word\n",
+    "lib/domain/options.cpp": 'const char* names[] = {"FIRN_TYPE"};\n',
+    "scripts/test": "export FIRN_TYPE=1\n",
+    "include/firn/error.hpp": "#pragma once\nenum Code {\n  busy = 11,  ///< in use\n};\n",
+    "lib/base/error.cpp": 'Text texts[] = {{ErrorCode::busy, "busy", "call again"}};\n',
+    "docs/errors.md": "# Errors\n\n## busy\n\nNumber 11. In use.\n\n*Next:* Call again.\n",
 }
 # (file, text put at its end, what must be reported)
 PLANTS = (
@@ -327,6 +375,12 @@ PLANTS = (
     ("include/firn/x.hpp", "void f() { try {} catch (...) {} }\n", "throws or catches"),
     ("docs/data-path.md", "| no | `Tree::gone` | `lib/tree/a.cpp` |\n", "no function Tree::gone"),
     ("docs/data-path.md", "| no | `go` | `lib/tree/a.cpp`, `b.cpp` |\n", "lib/tree/b.cpp does not"),
+    ("tests/tree/a_test.cpp", 'auto* a = getenv("FIRN_TPYE");\n', "FIRN_TPYE is not in"),
+    ("scripts/test", "export FIRN_LOGN=1\n", "FIRN_LOGN is not in"),
+    ("docs/errors.md", "\n## gone\n\nNumber 5. Gone.\n\n*Next:* Weep.\n", "gone is no code"),
+    ("include/firn/error.hpp", "  gone = 5,\n", "gone: its number is 5"),
+    ("docs/errors.md", "\n## busy\n\nNumber 12. In use.\n\n*Next:* Call again.\n", "number is 11"),
+    ("docs/errors.md", "\n## busy\n\nNumber 11. In use.\n\n*Next:* Wait.\n", "is 'call again'"),
     ("README.md", "see /wo" "rk/notes\n", "a path of one machine"),
     ("README.md", "see ../sha" "red/notes\n", "outside the repository"),
     ("README.md", "see https://a.regi" "stry.example/\n", "a package host"),

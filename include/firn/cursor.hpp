@@ -147,10 +147,7 @@ class Cursor {
 
 template <class Type>
 detail::Progress MoveOperation<Type>::step() noexcept {
-  if (cursor_.bad_bounds_) {
-    error_ = cursor_.state_.status.error();
-    return detail::Progress::failed;
-  }
+  if (cursor_.bad_bounds_) return detail::fail_with(error_, fail(cursor_.state_.status.error()));
   detail::Progress progress;
   if (target_.has_value()) {
     if constexpr (Cursor<Type>::plain_key) {
@@ -158,8 +155,7 @@ detail::Progress MoveOperation<Type>::step() noexcept {
     } else {
       detail::ScratchBuffer buffer;
       if (auto encoded = encode_key<Type>(*target_, *buffer); !encoded.has_value()) {
-        error_ = encoded.error();
-        return detail::Progress::failed;
+        return detail::fail_with(error_, fail(encoded.error()));
       }
       progress = detail::move_cursor(*this, error_, cursor_.state_, move_, buffer->view());
     }
@@ -169,7 +165,7 @@ detail::Progress MoveOperation<Type>::step() noexcept {
   if (progress != detail::Progress::yes) return progress;
   if (auto decoded = cursor_.decode(); !decoded.has_value()) {
     error_ = decoded.error();
-    error_.place.table = static_cast<std::uint32_t>(detail::table_id(*cursor_.state_.table));
+    error_.place.table = detail::table_id(*cursor_.state_.table);
     return detail::Progress::failed;
   }
   return progress;

@@ -132,7 +132,7 @@ struct FollowStep {
   Found<Type> found = {};
   Progress operator()(OperationBase& operation, Error& error) noexcept {
     const Progress progress = follow(operation, error, *domain, transaction, target.table(),
-                                     target.encoded_key(), Type::name, found.sink());
+                                     target.encoded_key(), &fingerprint_of<Type>, found.sink());
     if (progress == Progress::waiting) return progress;
     if (progress == Progress::no) found.record.reset();
     return found.check(progress, error, target.table());
@@ -216,7 +216,7 @@ class Domain {
 
   /// The record a reference points to. Empty: null, erased, lost with a volatile table, or the
   /// address was used again. Errors: `not_found` when its table was destroyed; `wrong_type` when
-  /// the number is that of a table of another type; those of a lookup.
+  /// that table could not be opened as one of `Type`; those of a lookup.
   template <class Type>
   [[nodiscard]] auto follow(Ref<Type> target) noexcept {
     return follow_in(nullptr, std::move(target));
@@ -278,7 +278,7 @@ class OpenOperation final : public Operation<Domain> {
 
  private:
   detail::Progress step() noexcept override {
-    if (!path_kept_.has_value()) return detail::fail_step(error_, path_kept_.error());
+    if (!path_kept_.has_value()) return detail::fail_with(error_, fail(path_kept_.error()));
     return detail::open_domain(*this, error_, path_.view().text(), options_, core_);
   }
   void settle(detail::Progress progress) noexcept override {

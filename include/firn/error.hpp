@@ -45,8 +45,8 @@ enum class ErrorCode : std::uint16_t {
 struct Place {
   static constexpr std::uint64_t none = ~std::uint64_t{0};
   std::uint64_t page = none;
+  std::uint64_t table = none;
   std::uint32_t segment = static_cast<std::uint32_t>(none);
-  std::uint32_t table = static_cast<std::uint32_t>(none);
   friend bool operator==(const Place&, const Place&) = default;
 };
 

@@ -25,7 +25,8 @@ constexpr std::chrono::nanoseconds operator""_us(unsigned long long count) noexc
 }  // namespace literals
 
 /// Runs what was posted to it, on the thread that calls `tick`. One thread at a time may use an
-/// executor; other threads reach it only through what Firn itself sends (wake-ups, completions).
+/// executor; other threads reach it only through what Firn itself sends (wake-ups, completions). A
+/// forked child may destroy the executors of its parent and uses them for nothing else.
 class FIRN_API Executor {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;

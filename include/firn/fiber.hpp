@@ -30,8 +30,8 @@ FIRN_API void wake_fiber(void* fiber) noexcept;
 namespace fiber {
 
 /// Runs `work()` (noexcept) on a fiber of `executor`, from its next tick on. A fiber stays on its
-/// executor's thread. Stacks have 64 KiB and come from a pool; `no_memory` when that is exhausted.
-/// Call on the executor's thread.
+/// executor's thread. Stacks have 64 KiB and come from a pool; `no_memory` when that is exhausted,
+/// `invalid_state` in a forked child. Call on the executor's thread.
 template <class Work>
 [[nodiscard]] Result<void> spawn(Executor& executor, Work work) noexcept {
   static_assert(std::is_nothrow_invocable_v<Work&>, "a fiber's work is noexcept");

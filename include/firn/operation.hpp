@@ -57,6 +57,9 @@ enum class Progress : std::uint8_t { waiting, yes, no, failed };
 // What a second posting answers.
 inline constexpr Error posted_before =
     fail(ErrorCode::invalid_state, "the operation was posted before").error;
+// What posting to an executor of the process that this one was forked from answers.
+inline constexpr Error executor_of_parent =
+    fail(ErrorCode::invalid_state, "a forked child cannot use its parent's executor").error;
 
 FIRN_API Result<runtime::ExecutorCore*> executor_of_this_thread() noexcept;
 FIRN_API void run_until_done(OperationBase& operation) noexcept;
@@ -66,6 +69,7 @@ FIRN_API void deliver(OperationBase& operation) noexcept;
 // Whether notices are nested so deeply that the next operation starts from its executor's queue.
 FIRN_API bool nested_too_deeply() noexcept;
 FIRN_API void start_from_queue(OperationBase& operation) noexcept;
+// Null in a forked child of the process that made it.
 FIRN_API runtime::ExecutorCore* core_of(Executor& executor) noexcept;
 
 }  // namespace detail
@@ -168,9 +172,12 @@ class Operation : public OperationBase {
   static constexpr std::size_t callback_size_max = 48;
 
   /// Starts the operation on `executor`. It may finish inside the call, if nothing must be waited
-  /// for. Posting twice is `invalid_state` and leaves the first posting alone.
+  /// for. Posting twice is `invalid_state` and leaves the first posting alone; so is posting to an
+  /// executor of the process that this one was forked from.
   [[nodiscard]] Result<void> post(Executor& executor) noexcept {
-    return start(detail::core_of(executor));
+    runtime::ExecutorCore* const core = detail::core_of(executor);
+    if (core == nullptr) return fail(detail::executor_of_parent);
+    return start(core);
   }
 
   /// The same, and calls `callback(Result<T>&)` once on the executor's thread when the operation is
@@ -184,13 +191,15 @@ class Operation : public OperationBase {
     if (state() != OperationState::ready) {
       return fail(detail::posted_before);
     }
+    runtime::ExecutorCore* const core = detail::core_of(executor);
+    if (core == nullptr) return fail(detail::executor_of_parent);
     ::new (static_cast<void*>(callback_)) F(std::move(callback));
     notify_ = [](OperationBase& base) noexcept {
       auto& self = static_cast<Operation&>(base);
       F copy = *std::launder(reinterpret_cast<F*>(self.callback_));
       copy(*self.result_);
     };
-    return start(detail::core_of(executor));
+    return start(core);
   }
 
   /// The outcome; the operation must be done.

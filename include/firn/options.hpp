@@ -67,7 +67,8 @@ struct DomainOptions {
 /// configuration files do. An unknown name is `invalid_argument` and names the nearest known one.
 [[nodiscard]] FIRN_API Result<void> set_option(DomainOptions& options, std::string_view name,
                                                std::string_view value) noexcept;
-/// The options of the environment: FIRN_MEMORY_BUDGET and so on, over `base`.
+/// The options of the environment: FIRN_MEMORY_BUDGET and so on, over `base`. A variable that
+/// begins with FIRN_ and is not known is `invalid_argument`; the message names the nearest one.
 [[nodiscard]] FIRN_API Result<DomainOptions> options_from_environment(
     DomainOptions base = {}) noexcept;
 

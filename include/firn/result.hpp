@@ -99,9 +99,12 @@ class [[nodiscard]] Result : private detail::ResultStorage<T> {
  public:
   using value_type = T;
 
+  // As explicit as the value's own construction.
   template <class U = T>
   requires(std::is_constructible_v<T, U&&> && !std::is_same_v<std::remove_cvref_t<U>, Failure> &&
-           !std::is_same_v<std::remove_cvref_t<U>, Result>) constexpr Result(U&& value) noexcept
+           !std::is_same_v<std::remove_cvref_t<U>,
+                           Result>) constexpr explicit(!std::is_convertible_v<U&&, T>)
+      Result(U&& value) noexcept
       : Storage(std::in_place, std::forward<U>(value)) {}
   constexpr Result(const Failure& failure) noexcept : Storage(failure.error) {}
 

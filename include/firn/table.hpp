@@ -17,11 +17,6 @@
 namespace firn {
 namespace detail {
 
-inline Progress fail_step(Error& error, const Error& cause) noexcept {
-  error = cause;
-  return Progress::failed;
-}
-
 // Calls `use(Bytes)` with the encoded key: plain bytes as they are, anything else by way of a warm
 // buffer of this thread.
 template <class Type, class Use>
@@ -31,7 +26,7 @@ Progress with_key(const KeyOf<Type>& key, Error& error, Use&& use) noexcept {
   } else {
     ScratchBuffer buffer;
     if (auto encoded = encode_key<Type>(key, *buffer); !encoded.has_value()) {
-      return fail_step(error, encoded.error());
+      return fail_with(error, fail(encoded.error()));
     }
     return use(buffer->view());
   }
@@ -43,7 +38,7 @@ Progress with_record(const RecordOf<Type>& record, Error& error, Use&& use) noex
   } else {
     ScratchBuffer buffer;
     if (auto encoded = encode_record<Type>(record, *buffer); !encoded.has_value()) {
-      return fail_step(error, encoded.error());
+      return fail_with(error, fail(encoded.error()));
     }
     return use(buffer->view());
   }
@@ -65,7 +60,7 @@ struct Found {
   Progress check(Progress progress, Error& error, std::uint64_t table) noexcept {
     if (progress != Progress::yes || decoded.has_value()) return progress;
     error = decoded.error();
-    error.place.table = static_cast<std::uint32_t>(table);
+    error.place.table = table;
     return Progress::failed;
   }
 };
@@ -107,8 +102,9 @@ class LookupOperation final : public Operation<std::optional<OwnedRecordOf<Type>
   detail::Found<Type> found_;
 };
 
-/// Shows a found record's bytes to a visitor, without decoding or copying them; says whether there
-/// was one. The visitor may be called again with a newer version, and the last call counts.
+/// Shows a found record's bytes to a visitor, without decoding them; says whether there was one. No
+/// latch is held meanwhile: the visitor may call Firn. It may be called again with a newer version,
+/// and the last call counts.
 template <class Type, class Visitor>
 class ReadOperation final : public Operation<bool> {
  public:
@@ -274,7 +270,7 @@ class Table {
     return {core(), transaction.core(), std::move(key)};
   }
 
-  /// Shows the encoded record of a key to `visitor(Bytes) noexcept`, without a copy.
+  /// Shows the encoded record of a key to `visitor(Bytes) noexcept`, for as long as the call takes.
   template <std::invocable<Bytes> Visitor>
   [[nodiscard]] ReadOperation<Type, Visitor> read(Key key, Visitor visitor) const noexcept {
     return {core(), nullptr, std::move(key), std::move(visitor)};

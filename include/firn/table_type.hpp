@@ -206,14 +206,16 @@ template <class Type>
 
 using CompareFunction = std::strong_ordering (*)(Bytes, Bytes) noexcept;
 
-/// A table type as the catalogue keeps and compares it.
+/// A table type as the catalogue keeps and compares it. It owns its texts: the code that described
+/// it may be unloaded before the table is gone. An own comparator, though, is code: it stays loaded
+/// as long as a domain is open that has a table of the type.
 struct TypeDescription {
-  std::string_view name;
+  std::string name;
   TypeVersion version;
   bool sack = false;
   std::string key_schema;
   std::string record_schema;
-  std::string_view comparator;
+  std::string comparator;
   std::vector<std::string> references;  ///< types the record's references point to, sorted, once
   Hints hints;
   CompareFunction compare = nullptr;  ///< null: bytewise
@@ -246,12 +248,12 @@ template <TypeDefinition Type>
                 "a codec of Bytes decodes to std::string as well");
   std::vector<std::string> references;
   detail::collect_references<RecordCodecOf<Type>>(references);
-  return {.name = name,
+  return {.name = std::string(name),
           .version = Type::version,
           .sack = is_sack<Type>,
           .key_schema = schema_of<KeyCodecOf<Type>>(),
           .record_schema = schema_of<RecordCodecOf<Type>>(),
-          .comparator = ComparatorOf<Type>::id,
+          .comparator = std::string(std::string_view(ComparatorOf<Type>::id)),
           .references = detail::sorted_once(std::move(references)),
           .hints = Type::hints,
           .compare = is_bytewise<Type> ? nullptr : &ComparatorOf<Type>::compare};

@@ -31,8 +31,8 @@ class FinishOperation final : public Operation<void> {
  private:
   detail::Progress step() noexcept override {
     if (core_ == nullptr) {
-      error_ = fail(ErrorCode::invalid_state, "the transaction's handle is empty").error;
-      return detail::Progress::failed;
+      return detail::fail_with(error_,
+                               fail(ErrorCode::invalid_state, "the transaction's handle is empty"));
     }
     return action_(*this, error_, *core_);
   }
@@ -52,8 +52,8 @@ class PersistentOperation final : public Operation<Persisted> {
  private:
   detail::Progress step() noexcept override {
     if (core_ == nullptr) {
-      error_ = fail(ErrorCode::invalid_state, "the transaction's handle is empty").error;
-      return detail::Progress::failed;
+      return detail::fail_with(error_,
+                               fail(ErrorCode::invalid_state, "the transaction's handle is empty"));
     }
     return detail::wait_persistent(*this, error_, *core_, epoch_);
   }

@@ -32,7 +32,7 @@ constexpr CodeText code_texts[] = {
     {ErrorCode::timed_out, "timed_out", "call again with a later deadline"},
     {ErrorCode::cancelled, "cancelled", "nothing: the caller asked for it"},
     {ErrorCode::io_error, "io_error", "look at the device; firn check lists what is damaged"},
-    {ErrorCode::corrupt, "corrupt", "firn check lists every damaged place"},
+    {ErrorCode::corrupt, "corrupt", "list the damaged places with firn check"},
     {ErrorCode::wrong_key, "wrong_key", "open with the key the domain was written with"},
     {ErrorCode::failed, "failed", "close and reopen the domain: it recovers the durable state"},
     {ErrorCode::fenced, "fenced", "reopen the domain if this process is to own it again"},
@@ -68,9 +68,7 @@ std::string Error::message() const {
     text += fmt::format(": segment {}", place.segment);
   }
   if (place.page != Place::none) text += fmt::format(": page {}", place.page);
-  if (place.table != static_cast<std::uint32_t>(Place::none)) {
-    text += fmt::format(": table {}", place.table);
-  }
+  if (place.table != Place::none) text += fmt::format(": table {}", place.table);
   if (detail != nullptr) {
     std::string filled = detail;
     replace(filled, "{s}", subject == nullptr ? "" : subject);

@@ -24,3 +24,18 @@
 #ifndef FIRN_TSAN
 #define FIRN_TSAN 0
 #endif
+
+#if FIRN_ASAN
+#include <sanitizer/lsan_interface.h>
+#endif
+
+namespace firn::base {
+
+/// Leaves an object, and what it alone points to, to the end of the process: no leak.
+inline void leak_on_purpose([[maybe_unused]] const void* object) noexcept {
+#if FIRN_ASAN
+  __lsan_ignore_object(object);
+#endif
+}
+
+}  // namespace firn::base

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <firn/detail/engine.hpp>
@@ -42,7 +43,8 @@ class StripedCounter {
   std::array<Stripe, 16> stripes_;
 };
 
-// Shared between threads; counted references.
+// Shared between threads; lives as long as something counts it: handles and cursors (`retain`), and
+// Firn itself (`borrow`), whose references hinder nobody from destroying the table.
 class TableCore {
  public:
   virtual ~TableCore() = default;
@@ -69,13 +71,18 @@ class TableCore {
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] const TypeDescription& type() const noexcept { return type_; }
+  [[nodiscard]] std::uint64_t fingerprint() const noexcept { return fingerprint_; }
   /// Ids of the tables that its references may point into, sorted.
   [[nodiscard]] const std::vector<std::uint64_t>& references() const noexcept {
     return references_;
   }
 
+  /// How many handles and cursors point to it.
+  [[nodiscard]] std::uint32_t handle_count() const noexcept {
+    return static_cast<std::uint32_t>(counts_.load(std::memory_order_acquire) / handle);
+  }
+
   // Shared.
-  std::atomic<std::uint32_t> reference_count{1};
   std::atomic<bool> destroyed{false};
 
  protected:
@@ -89,13 +96,52 @@ class TableCore {
         references_(std::move(references)) {}
 
  private:
+  friend void retain(TableCore& core) noexcept;
+  friend void release(TableCore& core) noexcept;
+  friend void borrow(TableCore& core) noexcept;
+  friend void give_back(TableCore& core) noexcept;
+
+  // Two counts in one word, so that the last of either kind is known for sure: handles in the upper
+  // half, what `borrow` added below. It begins with the catalogue's.
+  static constexpr std::uint64_t handle = std::uint64_t{1} << 32;
+  static constexpr std::uint64_t internal = 1;
+  void remove(std::uint64_t count) noexcept {
+    if (counts_.fetch_sub(count, std::memory_order_acq_rel) == count) delete this;
+  }
+  std::atomic<std::uint64_t> counts_{internal};
+
   // Constant after construction.
   DomainCore& domain_;
   const std::uint64_t id_;
   const std::string name_;
   const TypeDescription type_;
+  const std::uint64_t fingerprint_ = detail::fingerprint(type_);
   const Persistence persistence_;
   const std::vector<std::uint64_t> references_;
+};
+
+// Firn's own references: that of the catalogue, which a table is made with, and those of steps. The
+// last one destroys it. They do not keep the domain's core, as handles do.
+void borrow(TableCore& core) noexcept;
+void give_back(TableCore& core) noexcept;
+
+// A reference of a step's own. One thread at a time.
+class BorrowedTable {
+ public:
+  BorrowedTable() noexcept = default;
+  explicit BorrowedTable(TableCore& core) noexcept : core_(&core) { borrow(core); }
+  BorrowedTable(BorrowedTable&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
+  BorrowedTable& operator=(BorrowedTable&& other) noexcept {
+    std::swap(core_, other.core_);
+    return *this;
+  }
+  ~BorrowedTable() {
+    if (core_ != nullptr) give_back(*core_);
+  }
+  [[nodiscard]] TableCore* get() const noexcept { return core_; }
+
+ private:
+  TableCore* core_ = nullptr;
 };
 
 // Shared between threads; counted references.
@@ -119,12 +165,13 @@ class DomainCore {
                                std::vector<TableInfo>& out) noexcept = 0;
   // The table of that id; null when it was destroyed.
   virtual Progress find_table(OperationBase& operation, Error& error, std::uint64_t id,
-                              Reference<TableCore>& out) noexcept = 0;
+                              BorrowedTable& out) noexcept = 0;
+  // Called of domain types with the capability `segments` only.
   virtual Progress create_segment(OperationBase& operation, Error& error, std::string_view name,
                                   const LocalSegment* local, const MemorySegment* memory,
-                                  const RemoteSegment* remote) noexcept = 0;
+                                  const RemoteSegment* remote) noexcept;
   virtual Progress destroy_segment(OperationBase& operation, Error& error,
-                                   std::string_view name) noexcept = 0;
+                                   std::string_view name) noexcept;
   virtual Progress begin(OperationBase& operation, Error& error, const TransactionOptions& options,
                          TransactionCore*& out) noexcept = 0;
   [[nodiscard]] virtual DomainStatistics statistics() const noexcept = 0;
@@ -154,6 +201,7 @@ class DomainCore {
   StripedCounter lookups;
   StripedCounter updates;
   StripedCounter moves;
+  DomainCore* next_open = nullptr;  // of the list of open names, which guards it
 
  protected:
   DomainCore(DomainType type, std::string path, const DomainOptions& options)
@@ -204,6 +252,12 @@ class TransactionCore {
   State state_ = State::open;
   PersistenceNotice notice_;
 };
+
+// How a step on a table ends that failed.
+inline Progress fail_at(Error& error, Failure failure, const TableCore& table) noexcept {
+  failure.error.place.table = table.id();
+  return fail_with(error, failure);
+}
 
 Progress open_light(OperationBase& operation, Error& error, std::string_view path,
                     const DomainOptions& options, Reference<DomainCore>& out) noexcept;

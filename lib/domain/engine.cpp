@@ -6,19 +6,12 @@
 #include <new>
 
 #include "base/allocation.hpp"
+#include "base/planted.hpp"
+#include "domain/catalogue_rules.hpp"
 #include "domain/core.hpp"
 
 namespace firn::detail {
 namespace {
-
-Progress fail_with(Error& error, const Failure& failure) noexcept {
-  error = failure.error;
-  return Progress::failed;
-}
-Progress fail_at(Error& error, Failure failure, const TableCore& table) noexcept {
-  failure.error.place.table = static_cast<std::uint32_t>(table.id());
-  return fail_with(error, failure);
-}
 
 // What must hold before any operation on a table begins.
 Result<void> check_use(const TableCore& table, const TransactionCore* transaction) noexcept {
@@ -64,6 +57,11 @@ Result<void> check_name(std::string_view name) noexcept {
   return {};
 }
 
+Result<void> check_offers(const DomainCore& domain, Capability capability) noexcept {
+  if (includes(capabilities_of(domain.type()), capability)) return {};
+  return domain::lacking(capability);
+}
+
 // Set when the thread's store is gone. Destructors of the program's own statics and thread locals
 // run later than that and may call Firn: they find no warm buffers. It has no destructor itself.
 constinit thread_local bool buffer_store_gone = false;
@@ -89,14 +87,14 @@ std::size_t StripedCounter::stripe_of_this_thread() noexcept {
 TableInfo TableCore::info() const {
   return {.id = id_,
           .name = name_,
-          .type = std::string(type_.name),
+          .type = type_.name,
           .version_major = type_.version.major,
           .version_minor = type_.version.minor,
           .sack = type_.sack,
           .persistence = persistence_,
           .key_schema = type_.key_schema,
           .record_schema = type_.record_schema,
-          .comparator = std::string(type_.comparator),
+          .comparator = type_.comparator,
           .references = references_,
           .pair_count = pair_count()};
 }
@@ -109,13 +107,27 @@ void release(DomainCore& core) noexcept {
 }
 // A table keeps its domain's core alive through the handles, not through the domain's own list.
 void retain(TableCore& core) noexcept {
-  core.reference_count.fetch_add(1, std::memory_order_relaxed);
+  core.counts_.fetch_add(TableCore::handle, std::memory_order_relaxed);
   retain(core.domain());
 }
 void release(TableCore& core) noexcept {
   DomainCore& domain = core.domain();
-  if (core.reference_count.fetch_sub(1, std::memory_order_acq_rel) == 1) delete &core;
+  core.remove(TableCore::handle);
   release(domain);
+}
+void borrow(TableCore& core) noexcept {
+  core.counts_.fetch_add(TableCore::internal, std::memory_order_relaxed);
+}
+void give_back(TableCore& core) noexcept { core.remove(TableCore::internal); }
+
+// Unreachable: who has the capability has functions of its own.
+Progress DomainCore::create_segment(OperationBase&, Error& error, std::string_view,
+                                    const LocalSegment*, const MemorySegment*,
+                                    const RemoteSegment*) noexcept {
+  return fail_with(error, domain::lacking(Capability::segments));
+}
+Progress DomainCore::destroy_segment(OperationBase&, Error& error, std::string_view) noexcept {
+  return fail_with(error, domain::lacking(Capability::segments));
 }
 
 Buffer take_buffer() noexcept {
@@ -192,7 +204,7 @@ Progress move_cursor(OperationBase& operation, Error& error, CursorState& cursor
 
 Progress follow(OperationBase& operation, Error& error, DomainCore& domain,
                 TransactionCore* transaction, std::uint64_t table_id, Bytes key,
-                std::string_view type_name, RecordSink sink) noexcept {
+                FingerprintFunction type, RecordSink sink) noexcept {
   if (auto usable = domain.usable(); !usable.has_value()) {
     return fail_with(error, fail(usable.error()));
   }
@@ -201,15 +213,20 @@ Progress follow(OperationBase& operation, Error& error, DomainCore& domain,
                      fail(ErrorCode::wrong_domain, "the transaction belongs to another domain"));
   }
   if (table_id == 0) return Progress::no;  // a null reference
-  Reference<TableCore> table;
+  BorrowedTable table;
   const Progress found = domain.find_table(operation, error, table_id, table);
   if (found == Progress::waiting || found == Progress::failed) return found;
   const Failure destroyed =
       fail(ErrorCode::not_found, "the reference's table {} was destroyed", table_id);
   if (found == Progress::no) return fail_with(error, destroyed);
-  if (table.get()->type().name != type_name) {
+  std::uint64_t expected = 0;
+  if (auto made = base::guard_allocation([&] { expected = type(); }); !made.has_value()) {
+    return fail_with(error, fail(made.error()));
+  }
+  if (table.get()->fingerprint() != expected && !FIRN_PLANTED("follow-type-unchecked")) {
     return fail_at(error,
-                   fail(ErrorCode::wrong_type, "the reference's table has another type than it"),
+                   fail(ErrorCode::wrong_type,
+                        "name, kind, codec, comparator or major version differ from the table's"),
                    *table.get());
   }
   const Progress progress = lookup(operation, error, *table.get(), transaction, key, sink);
@@ -232,9 +249,7 @@ Progress open_domain(OperationBase& operation, Error& error, std::string_view pa
   for (std::uint32_t bit = 1; bit != 0; bit <<= 1) {
     const auto capability = static_cast<Capability>(bit);
     if (includes(options.required, capability) && !includes(offered, capability)) {
-      return fail_with(
-          error, fail(ErrorCode::unsupported, "this domain type lacks the capability '{s}'", 0,
-                      name_of(capability).data()));
+      return fail_with(error, domain::lacking(capability));
     }
   }
   base::watch_forks();
@@ -266,13 +281,11 @@ Progress create_table(OperationBase& operation, Error& error, DomainCore& domain
                       Reference<TableCore>& out) noexcept {
   auto checked = domain.usable();
   if (checked.has_value()) checked = check_name(name);
-  if (checked.has_value() && options.persistence == Persistence::persistent &&
-      !includes(capabilities_of(domain.type()), Capability::persistent)) {
-    checked = fail(ErrorCode::unsupported,
-                   "this domain type keeps no persistent tables: create it volatile");
-  }
   TypeDescription type;
   if (checked.has_value()) checked = base::guard_allocation([&] { type = describe(); });
+  if (checked.has_value()) {
+    checked = domain::check_capabilities(capabilities_of(domain.type()), type, options);
+  }
   if (!checked.has_value()) return fail_with(error, fail(checked.error()));
   return domain.create_table(operation, error, name, type, options, out);
 }
@@ -312,6 +325,7 @@ Progress create_segment(OperationBase& operation, Error& error, DomainCore& doma
                         const MemorySegment* memory, const RemoteSegment* remote) noexcept {
   auto checked = domain.usable();
   if (checked.has_value()) checked = check_name(name);
+  if (checked.has_value()) checked = check_offers(domain, Capability::segments);
   if (!checked.has_value()) return fail_with(error, fail(checked.error()));
   return domain.create_segment(operation, error, name, local, memory, remote);
 }
@@ -320,6 +334,7 @@ Progress destroy_segment(OperationBase& operation, Error& error, DomainCore& dom
                          std::string_view name) noexcept {
   auto checked = domain.usable();
   if (checked.has_value()) checked = check_name(name);
+  if (checked.has_value()) checked = check_offers(domain, Capability::segments);
   if (!checked.has_value()) return fail_with(error, fail(checked.error()));
   return domain.destroy_segment(operation, error, name);
 }
@@ -335,13 +350,8 @@ DomainStatistics domain_statistics(const DomainCore& domain) noexcept {
 Progress begin(OperationBase& operation, Error& error, DomainCore& domain,
                const TransactionOptions& options, TransactionCore*& out) noexcept {
   auto checked = domain.usable();
-  const Capability offered = capabilities_of(domain.type());
-  if (checked.has_value() && options.abortable && !includes(offered, Capability::abort)) {
-    checked = fail(ErrorCode::unsupported, "this domain type lacks the capability 'abort'");
-  }
-  if (checked.has_value() && options.notify && !includes(offered, Capability::notify)) {
-    checked = fail(ErrorCode::unsupported, "this domain type lacks the capability 'notify'");
-  }
+  if (checked.has_value() && options.abortable) checked = check_offers(domain, Capability::abort);
+  if (checked.has_value() && options.notify) checked = check_offers(domain, Capability::notify);
   if (!checked.has_value()) return fail_with(error, fail(checked.error()));
   return domain.begin(operation, error, options, out);
 }

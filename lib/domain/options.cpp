@@ -1,6 +1,8 @@
 // Options as text: names, numbers with units, and the nearest known name for an unknown one.
 #include <firn/options.hpp>
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -106,6 +108,30 @@ constexpr OptionSetter option_setters[] = {
     {"required", "FIRN_REQUIRED", &set_required},
 };
 
+// Variables of the project that are no options: switches of its tests and scripts. Those of the
+// environment that nobody reads are misspelt, and tools/tidy.py sees to it that this list is whole.
+constexpr const char* switch_variables[] = {
+    "FIRN_DOMAIN", "FIRN_GOLDEN", "FIRN_LONG", "FIRN_PLANT", "FIRN_SEED", "FIRN_STRESS_SECONDS",
+};
+
+Result<void> check_environment() noexcept {
+  std::array<const char*, std::size(option_setters)> names;
+  std::transform(std::begin(option_setters), std::end(option_setters), names.begin(),
+                 [](const OptionSetter& setter) { return setter.variable; });
+  for (char** entry = ::environ; entry != nullptr && *entry != nullptr; ++entry) {
+    std::string_view name(*entry);
+    name = name.substr(0, name.find('='));
+    if (!name.starts_with("FIRN_")) continue;
+    const auto is_it = [name](const char* known) { return name == known; };
+    if (std::any_of(names.begin(), names.end(), is_it)) continue;
+    if (std::any_of(std::begin(switch_variables), std::end(switch_variables), is_it)) continue;
+    return fail(ErrorCode::invalid_argument,
+                "the environment has a FIRN_ variable that is not known; the nearest one is '{s}'",
+                0, base::nearest(name, names));
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string_view name_of(DomainType type) noexcept {
@@ -144,6 +170,7 @@ Result<void> set_option(DomainOptions& options, std::string_view name,
 }
 
 Result<DomainOptions> options_from_environment(DomainOptions base) noexcept {
+  FIRN_TRY(check_environment());
   for (const OptionSetter& setter : option_setters) {
     const char* value = std::getenv(setter.variable);
     if (value != nullptr) FIRN_TRY(setter.set(base, value));

@@ -11,9 +11,11 @@
 
 #include "base/allocation.hpp"
 #include "base/planted.hpp"
+#include "base/sanitizer.hpp"
 #include "base/yield.hpp"
 #include "runtime/fiber.hpp"
 #include "runtime/io_queue.hpp"
+#include "runtime/parking_lot.hpp"
 
 namespace firn::runtime {
 namespace {
@@ -35,6 +37,8 @@ ExecutorCore::Scope::~Scope() { current_core = former_; }
 
 Result<ExecutorCore*> ExecutorCore::create(ExecutorSeam seam) noexcept {
   if (seam.clock == nullptr) seam.clock = &base::steady_clock();
+  base::watch_forks();
+  ParkingLot::watch_forks();
   const int event_fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (event_fd < 0) {
     return fail_system(ErrorCode::io_error, errno, "no event descriptor for an executor");
@@ -52,17 +56,23 @@ ExecutorCore::ExecutorCore(ExecutorSeam seam, int event_fd) noexcept
     : seam_(seam), event_fd_(event_fd), fibers_(new (std::nothrow) FiberPool) {}
 
 ExecutorCore::~ExecutorCore() {
-  take_mail();
-  FIRN_ASSERT(idle());  // operations, fibers and timers end before their executor
-  // A sender may stand between its push and its write; what it sent has run already.
-  while (written_count_.load(std::memory_order_acquire) != taken_count_) {
-    std::this_thread::yield();
+  if (of_this_process()) {
+    FIRN_DEBUG_ASSERT(may_be_owned());
+    take_mail();
+    FIRN_ASSERT(idle());  // operations, fibers and timers end before their executor
+    // A sender may stand between its push and its write; what it sent has run already.
+    while (written_count_.load(std::memory_order_acquire) != taken_count_) {
+      std::this_thread::yield();
+    }
+  } else {
+    base::leak_on_purpose(fibers_.release());  // some may be suspended, for their parent to resume
   }
   io_.reset();
   ::close(event_fd_);
 }
 
 void ExecutorCore::enqueue(Runnable& runnable) noexcept {
+  FIRN_DEBUG_ASSERT(may_be_owned());
   runnable.next = nullptr;
   if (last_ == nullptr) {
     first_ = &runnable;
@@ -144,7 +154,11 @@ Runnable* ExecutorCore::pop() noexcept {
 }
 
 std::size_t ExecutorCore::tick(std::chrono::nanoseconds budget) noexcept {
+  if (!of_this_process()) return 0;
+  FIRN_DEBUG_ASSERT(may_be_owned());
   const Scope scope(*this);
+  const OffFiber off_fiber;  // what runs in this tick does not run on the fiber that called it
+  const std::thread::id former = ticking_thread_.load(std::memory_order_relaxed);
   begin_tick();
   const bool bounded = budget > std::chrono::nanoseconds::zero();
   const base::TimePoint start = bounded ? now() : base::TimePoint{};
@@ -168,12 +182,12 @@ std::size_t ExecutorCore::tick(std::chrono::nanoseconds budget) noexcept {
     }
     over = over || used_up();
   }
-  end_tick();
+  end_tick(former);
   return run_count;
 }
 
 void ExecutorCore::begin_tick() noexcept {
-  ticking_ = true;
+  ticking_thread_.store(std::this_thread::get_id(), std::memory_order_relaxed);
   bool signalled = written_count_.load(std::memory_order_acquire) != drained_count_;
   for (std::size_t index = 0; index < source_count_; ++index) {
     if (sources_[index]->disarm()) signalled = true;
@@ -181,10 +195,11 @@ void ExecutorCore::begin_tick() noexcept {
   if (signalled) drain_event_fd();
 }
 
-void ExecutorCore::end_tick() noexcept {
+// Arms also at the end of a tick inside another one: a blocking call there sleeps next.
+void ExecutorCore::end_tick(std::thread::id former) noexcept {
   for (std::size_t index = 0; index < source_count_; ++index) sources_[index]->arm();
   arm();
-  ticking_ = false;
+  ticking_thread_.store(former, std::memory_order_relaxed);
 }
 
 Result<IoQueue*> ExecutorCore::io() noexcept {
@@ -207,6 +222,8 @@ std::optional<base::TimePoint> ExecutorCore::deadline() const noexcept {
 }
 
 void ExecutorCore::wait_for_work() noexcept {
+  if (!of_this_process()) return;
+  FIRN_DEBUG_ASSERT(may_be_owned());
   std::optional<std::chrono::nanoseconds> timeout;
   if (const auto due = deadline()) {
     if (*due == base::TimePoint::min()) return;

@@ -1,15 +1,18 @@
 // The inside of an executor.
 //
 // Owner thread: the one that ticks. Its fields are touched by no other thread, but for the mailbox
-// and `written_count_`. Another thread wakes something here by `send`: a push onto the mailbox,
-// which is a list through the things themselves, so that waking never waits, never fails and
-// allocates nothing.
+// and `written_count_`; debug builds assert that nobody else ticks meanwhile. Another thread wakes
+// something here by `send`: a push onto the mailbox, which is a list through the things themselves,
+// so that waking never waits, never fails and allocates nothing.
 //
 // Sleeping without losing a wake-up: outside of `tick` an empty mailbox holds the mark `armed`
 // instead of null. The sender whose push replaces the mark writes the eventfd; all others touch
 // nothing of the executor after their push, at which the owner may run what was sent, and destroy
 // the executor. The one that writes counts it afterwards, as its last act, so that the owner reads
 // the eventfd after the write and the destructor waits for it.
+//
+// A forked child leaves the executors of its parent alone, but for destroying them: descriptor and
+// ring are shared, and what is under way there is the parent's.
 #pragma once
 
 #include <array>
@@ -19,12 +22,14 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include <firn/operation.hpp>
 #include <firn/result.hpp>
 
 #include "base/clock.hpp"
+#include "base/fork.hpp"
 #include "base/random.hpp"
 
 namespace firn::runtime {
@@ -104,9 +109,20 @@ class ExecutorCore {
   // Owner thread: the queue of this executor's file I/O, made by the first call.
   Result<IoQueue*> io() noexcept;
 
+  // Runs nothing in a forked child of the process that made the executor.
   std::size_t tick(std::chrono::nanoseconds budget) noexcept;
   // Whether a tick is under way, whose end will look at all sources once more.
-  [[nodiscard]] bool ticking() const noexcept { return ticking_; }
+  [[nodiscard]] bool ticking() const noexcept {
+    return ticking_thread_.load(std::memory_order_relaxed) != std::thread::id();
+  }
+  // Whether this thread may be the owner: no other one ticks at this moment.
+  [[nodiscard]] bool may_be_owned() const noexcept {
+    const std::thread::id owner = ticking_thread_.load(std::memory_order_relaxed);
+    return owner == std::thread::id() || owner == std::this_thread::get_id();
+  }
+  [[nodiscard]] bool of_this_process() const noexcept {
+    return process_ == base::process_generation();
+  }
   [[nodiscard]] int fd() const noexcept { return event_fd_; }
   [[nodiscard]] std::optional<base::TimePoint> deadline() const noexcept;
   void wait_for_work() noexcept;
@@ -144,7 +160,7 @@ class ExecutorCore {
   void fire_timers() noexcept;
   Runnable* pop() noexcept;
   void begin_tick() noexcept;
-  void end_tick() noexcept;
+  void end_tick(std::thread::id former) noexcept;
   void drain_event_fd() noexcept;
   void arm() noexcept;
   void heap_place(std::size_t index, Timer& timer) noexcept;
@@ -154,6 +170,7 @@ class ExecutorCore {
   // Constant after construction.
   const ExecutorSeam seam_;
   const int event_fd_;
+  const std::uint32_t process_ = base::process_generation();
 
   // Owner thread.
   Runnable* first_ = nullptr;
@@ -164,7 +181,6 @@ class ExecutorCore {
   std::vector<Timer*> timers_;  // binary heap by due time
   std::array<CompletionSource*, source_count_max> sources_{};
   std::size_t source_count_ = 0;
-  bool ticking_ = false;
   std::unique_ptr<IoQueue> io_;
   bool armed_ = true;                // the mark was put into the mailbox and not taken out since
   std::uint32_t taken_count_ = 0;    // marks that senders took
@@ -172,7 +188,8 @@ class ExecutorCore {
 
   // Any thread.
   alignas(64) std::atomic<Runnable*> mailbox_{armed()};
-  std::atomic<std::uint32_t> written_count_{0};  // a sender's last act
+  std::atomic<std::uint32_t> written_count_{0};    // a sender's last act
+  std::atomic<std::thread::id> ticking_thread_{};  // written by the owner
 };
 
 }  // namespace firn::runtime

@@ -1,6 +1,7 @@
 #include "runtime/fiber.hpp"
 
 #include <new>
+#include <utility>
 
 #include <firn/fiber.hpp>
 #include <firn/task.hpp>
@@ -22,6 +23,9 @@ thread_local Fiber* running_fiber = nullptr;
 }  // namespace
 
 Fiber* current_fiber() noexcept { return running_slot(); }
+
+OffFiber::OffFiber() noexcept : former_(std::exchange(running_slot(), nullptr)) {}
+OffFiber::~OffFiber() { running_slot() = former_; }
 
 FiberPool::~FiberPool() {
   while (idle_ != nullptr) {
@@ -90,7 +94,9 @@ Result<FiberStart> prepare_fiber(Executor& executor, std::size_t size_bytes,
     return fail(ErrorCode::too_large, "a fiber's callable has at most 4096 bytes, this one {}",
                 size_bytes);
   }
-  runtime::ExecutorCore& home = *core_of(executor);
+  runtime::ExecutorCore* const core = core_of(executor);
+  if (core == nullptr) return fail(executor_of_parent);
+  runtime::ExecutorCore& home = *core;
   FIRN_TRY_ASSIGN(runtime::Fiber * fiber, home.fibers().prepare(home, size_bytes, alignment));
   return FiberStart{.memory = fiber->memory, .fiber = fiber};
 }
@@ -110,7 +116,9 @@ void wake_fiber(void* fiber) noexcept {
 }
 
 void run_in(Executor& executor, std::coroutine_handle<> handle) noexcept {
-  const runtime::ExecutorCore::Scope scope(*core_of(executor));
+  runtime::ExecutorCore* const core = core_of(executor);
+  FIRN_ASSERT(core != nullptr);  // a forked child starts no task on its parent's executor
+  const runtime::ExecutorCore::Scope scope(*core);
   handle.resume();
 }
 

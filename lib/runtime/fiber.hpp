@@ -46,4 +46,17 @@ class FiberPool {
 /// The fiber that this code runs on, or null.
 Fiber* current_fiber() noexcept;
 
+/// What runs within the scope is on no fiber, although its stack is one's: a tick's runnables are
+/// not the fiber that called the tick, which must not be suspended in the midst of it.
+class OffFiber {
+ public:
+  [[nodiscard]] OffFiber() noexcept;
+  ~OffFiber();
+  OffFiber(const OffFiber&) = delete;
+  OffFiber& operator=(const OffFiber&) = delete;
+
+ private:
+  Fiber* former_;
+};
+
 }  // namespace firn::runtime

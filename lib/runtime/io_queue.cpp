@@ -79,7 +79,8 @@ Result<std::unique_ptr<IoQueue>> IoQueue::create(ExecutorCore& executor, IoMetho
 }
 
 IoQueue::~IoQueue() {
-  FIRN_ASSERT(under_way_count_ == 0);  // requests end before their executor
+  // Requests end before their executor; in a forked child they are the parent's.
+  FIRN_ASSERT(under_way_count_ == 0 || !executor_.of_this_process());
   if (attached_) executor_.detach(*this);
 }
 
@@ -223,7 +224,11 @@ void IoQueue::finish(Runnable& runnable) noexcept {
   request.done(request);
 }
 
-void IoQueue::poll() noexcept { pump(); }
+void IoQueue::poll() noexcept {
+  // Armed here means that a tick inside this one has ended: what came since wrote the descriptor.
+  if (armed_ && ring_->has_completions()) signalled_ = true;
+  pump();
+}
 
 void IoQueue::arm() noexcept {
   pump();

@@ -9,17 +9,28 @@
 #include <cerrno>
 
 #include "base/allocation.hpp"
+#include "base/fork.hpp"
+#include "base/sanitizer.hpp"
 
 namespace firn::runtime {
 namespace {
 
-constinit std::mutex shared_mutex;
+struct Shared {
+  std::mutex mutex;
+  std::weak_ptr<IoThreads> threads;
+};
 
-// A function's static: nothing is built before main.
-std::weak_ptr<IoThreads>& shared_threads() noexcept {
-  static auto* threads = new std::weak_ptr<IoThreads>;  // outlives every executor
-  return *threads;
-}
+// A forked child has none of its parent's threads: it joins none, and waits for none.
+struct EndThreads {
+  std::uint32_t process = base::process_generation();
+  void operator()(IoThreads* threads) const noexcept {
+    if (process == base::process_generation()) {
+      delete threads;
+    } else {
+      base::leak_on_purpose(threads);
+    }
+  }
+};
 
 // The result of one system call: what it returned, or a negative errno.
 long call_once(const IoCalls& calls, IoRequest& request) noexcept {
@@ -56,16 +67,18 @@ const IoCalls& kernel_io_calls() noexcept {
 }
 
 Result<std::shared_ptr<IoThreads>> IoThreads::shared() noexcept {
+  Shared* shared = nullptr;
+  FIRN_TRY(base::guard_allocation([&] { shared = &base::of_this_process<Shared>(); }));
   std::shared_ptr<IoThreads> threads;
-  const std::lock_guard lock(shared_mutex);
-  threads = shared_threads().lock();
+  const std::lock_guard lock(shared->mutex);
+  threads = shared->threads.lock();
   if (threads != nullptr) return threads;
-  FIRN_TRY(base::guard_allocation([&] { threads = std::make_shared<IoThreads>(); }));
+  FIRN_TRY(base::guard_allocation([&] { threads.reset(new IoThreads, EndThreads{}); }));
   {
     const std::lock_guard own_lock(threads->mutex_);
     FIRN_TRY(threads->start_one());  // one that works, so that posting cannot fail
   }
-  shared_threads() = threads;
+  shared->threads = threads;
   return threads;
 }
 

@@ -1,6 +1,7 @@
 // Helper threads that do blocking file I/O for executors: all of it where io_uring is refused, and
 // what has no asynchronous form everywhere. One set per process, shared by all queues, which keep
-// it alive; started when needed, ended with the last queue. Shared between threads.
+// it alive; started when needed, ended with the last queue. Shared between threads. A forked child
+// leaves its parent's set alone and starts its own.
 #pragma once
 
 #include <array>

@@ -9,10 +9,6 @@
 #include "runtime/operation_access.hpp"
 #include "runtime/parking_lot.hpp"
 
-#if FIRN_ASAN
-#include <sanitizer/lsan_interface.h>
-#endif
-
 namespace firn {
 namespace {
 
@@ -51,6 +47,8 @@ void OperationBase::drop_engine_state() noexcept {
 }
 
 void OperationBase::cancel() noexcept {
+  FIRN_DEBUG_ASSERT(state_ == OperationState::ready || state_ == OperationState::done ||
+                    home->may_be_owned());
   switch (state_) {
     case OperationState::ready:
       error_ = fail(ErrorCode::cancelled).error;
@@ -82,9 +80,7 @@ Result<runtime::ExecutorCore*> executor_of_this_thread() noexcept {
   if (own.core == nullptr || own.process != base::process_generation()) {
     FIRN_TRY_ASSIGN(own.core, runtime::ExecutorCore::create());
     own.process = base::process_generation();
-#if FIRN_ASAN
-    if (own.thread_ended) __lsan_ignore_object(own.core);  // nobody is left to give it back
-#endif
+    if (own.thread_ended) base::leak_on_purpose(own.core);  // nobody is left to give it back
     thread_end.expected = true;  // the first touch has its destructor called
   }
   return own.core;
@@ -119,6 +115,8 @@ void start_from_queue(OperationBase& operation) noexcept {
 
 runtime::ExecutorCore* core_of(Executor& executor) noexcept {
   FIRN_ASSERT(executor.core_ != nullptr);  // moved from
+  if (!executor.core_->of_this_process()) return nullptr;
+  FIRN_DEBUG_ASSERT(executor.core_->may_be_owned());
   return executor.core_.get();
 }
 

@@ -1,5 +1,8 @@
 #include "runtime/parking_lot.hpp"
 
+#include <pthread.h>
+
+#include <memory>
 #include <type_traits>
 
 #include "runtime/executor_core.hpp"
@@ -13,6 +16,11 @@ static_assert(std::is_trivially_destructible_v<ParkingLot>);  // a late unpark s
 }  // namespace
 
 ParkingLot& ParkingLot::shared() noexcept { return shared_lot; }
+
+void ParkingLot::watch_forks() noexcept {
+  [[maybe_unused]] static const int registered =
+      ::pthread_atfork(nullptr, nullptr, [] { std::construct_at(&shared_lot); });
+}
 
 Runnable* ParkingLot::take(Bucket& bucket, const void* key, std::size_t count_max,
                            std::size_t& count) noexcept {

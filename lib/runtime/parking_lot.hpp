@@ -29,6 +29,9 @@ class ParkingLot {
 
   /// The process's lot. Its memory is never freed, so that a late unpark stays harmless.
   static ParkingLot& shared() noexcept;
+  /// From now on forked children find it empty, whatever their parent's threads were doing with it.
+  /// Any thread, any number of times.
+  static void watch_forks() noexcept;
 
   /// Appends `runnable` to the waiters of `key` if `still_blocked()`; `committed()` is called just
   /// before, when the runnable is about to belong to the lot. Neither may wait or park.

@@ -1,3 +1,4 @@
+#include <cstdint>
 #include <string>
 #include <type_traits>
 
@@ -17,6 +18,15 @@ firn::Result<std::string> text(int number) {
   FIRN_TRY(half(number));
   return std::to_string(halved);
 }
+
+struct Explicit {
+  explicit Explicit(int its_number) noexcept : number(its_number) {}
+  int number;
+};
+static_assert(!std::is_convertible_v<int, firn::Result<Explicit>>);
+static_assert(std::is_constructible_v<firn::Result<Explicit>, int>);
+static_assert(std::is_convertible_v<Explicit, firn::Result<Explicit>>);
+static_assert(std::is_convertible_v<const char*, firn::Result<std::string>>);
 
 }  // namespace
 
@@ -45,4 +55,10 @@ TEST_CASE("error: each code has a name and a next step", "[base]") {
     REQUIRE(firn::name_of(code) != "unknown");
     REQUIRE(!firn::next_step_for(code).empty());
   }
+}
+
+TEST_CASE("result: an error tells every table's number in full", "[base]") {
+  firn::Error error = firn::fail(firn::ErrorCode::corrupt).error;
+  error.place.table = (std::uint64_t{1} << 40) + 5;
+  REQUIRE(error.message().find("table 1099511627781") != std::string::npos);
 }

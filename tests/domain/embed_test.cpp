@@ -18,6 +18,8 @@
 #include <new>
 #include <thread>
 
+#include "support/stopping_order.hpp"
+
 using namespace firn::test;
 using firn::Domain;
 
@@ -77,6 +79,11 @@ class Captured {
   int descriptor_;
   int former_;
   std::array<int, 2> pipe_{};
+};
+
+struct StoppingType : firn::TableType<std::uint64_t, std::string> {
+  static constexpr std::string_view name = "test.stopping";
+  using Comparator = StoppingOrder;
 };
 
 std::ptrdiff_t thread_count() {
@@ -268,9 +275,9 @@ TEST_CASE("embed: destructors that run at the end of a thread may use a domain",
 
 TEST_CASE("embed: a forked child ends although an operation of its parent's thread waits",
           "[embed]") {
-  using Put = firn::WriteOperation<WordType>;
+  using Put = firn::WriteOperation<StoppingType>;
   Domain domain = open_light();
-  auto words = create<WordType>(domain, "words");
+  auto words = create<StoppingType>(domain, "words");
   REQUIRE(words.insert(1, "one").wait());
   // Built first, so that it ends the child after Firn's own thread locals are destroyed there.
   struct Last {
@@ -282,25 +289,28 @@ TEST_CASE("embed: a forked child ends although an operation of its parent's thre
   // Of static life, so that the child destroys no operation that waits.
   alignas(Put) static std::byte memory[sizeof(Put)];
   int status = -1;
+  bool waited = false;
   std::thread([&] {
     thread_local Last last;
     auto* put = ::new (static_cast<void*>(memory)) Put(words.put(1, "a longer one"));
-    auto read = words.read(1, [&](firn::Bytes) noexcept {  // keeps the latch meanwhile
+    auto fork_meanwhile = [&]() noexcept {
       auto executor = firn::detail::executor_of_this_thread();
-      static_cast<void>(put->start_with(
-          *executor, [](void*) noexcept {}, nullptr));
+      waited = !put->start_with(
+          *executor, [](void*) noexcept {}, nullptr);
       const pid_t child = ::fork();
       if (child == 0) {
         last.in_child = true;
         std::exit(1);
       }
       static_cast<void>(::waitpid(child, &status, 0));
-    });
-    CHECK(read.wait());
+    };
+    const StopNextSearch stop(fork_meanwhile);
+    CHECK(words.lookup(1).wait());
     firn::detail::run_until_done(*put);
     CHECK(put->result());
     put->~Put();
   }).join();
+  REQUIRE(waited);
   REQUIRE(status == 0);
 }
 

@@ -1,5 +1,9 @@
 // Lookups and raw reads.
+#include "support/calling_codec.hpp"
 #include "support/light.hpp"
+
+#include <chrono>
+#include <utility>
 
 using namespace firn::test;
 using firn::Bytes;
@@ -105,6 +109,36 @@ TEST_CASE("lookup: records of every size come back as they went in", "[lookup]")
     const std::string record(size, static_cast<char>('a' + size % 26));
     REQUIRE(table.put(Bytes(key), Bytes(record)).wait());
     REQUIRE(found(table, Bytes(key)) == record);
+  }
+}
+
+TEST_CASE("lookup: codecs and visitors may update the very table", "[lookup]") {
+  firn::Domain domain = open_light();
+  auto executor = firn::Executor::create().value();
+  auto table = create<CallingType>(domain, "calling");
+  for (const std::size_t size : {0u, 1u, 256u, 257u, 10'000u, 200'000u}) {
+    const std::string record(size, 'r');
+    const auto update = [&]() noexcept {
+      const auto former = std::exchange(CallingCodec::call, nullptr);
+      auto put = table.put(1, std::string(size, 's'));
+      CHECK(put.post(executor));
+      CHECK(put.done());  // it found the latch free
+      while (!put.done()) executor.tick(std::chrono::nanoseconds::zero());
+      CallingCodec::call = former;
+    };
+    REQUIRE(table.put(1, record).wait());
+    CallingCodec::call = update;
+    const auto found = table.lookup(1).wait().value();
+    CallingCodec::call = nullptr;
+    CHECK(found == record);
+    REQUIRE(table.put(1, record).wait());
+    bool same = false;
+    const auto visit = [&](Bytes shown) noexcept {
+      update();
+      same = shown == Bytes(record);
+    };
+    CHECK(table.read(1, visit).wait().value());
+    CHECK(same);
   }
 }
 

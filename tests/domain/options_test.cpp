@@ -102,6 +102,21 @@ TEST_CASE("options: a bad variable of the environment is invalid_argument", "[do
   REQUIRE(error_of(firn::options_from_environment()) == "invalid_argument");
 }
 
+TEST_CASE("options: a misspelt variable of the environment is refused and names the nearest",
+          "[domain]") {
+  const Variable budget("FIRN_MEMORY_BUGDET", "2MiB");
+  const auto options = firn::options_from_environment();
+  REQUIRE(error_of(options) == "invalid_argument");
+  REQUIRE(options.error().message().find("'FIRN_MEMORY_BUDGET'") != std::string::npos);
+}
+
+TEST_CASE("options: switches of the tests and what is not Firn's are left alone", "[domain]") {
+  const Variable seed("FIRN_SEED", "7");
+  const Variable longer("FIRN_LONG", "1");
+  const Variable other("FIRNS_MEMORY_BUGDET", "2MiB");
+  REQUIRE(error_of(firn::options_from_environment()) == "");
+}
+
 TEST_CASE("options: without variables the environment leaves the base alone", "[domain]") {
   const auto options =
       firn::options_from_environment({.type = DomainType::rvm, .memory_budget = 7}).value();

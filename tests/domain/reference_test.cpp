@@ -1,4 +1,5 @@
 // References between tables, following them, and sacks, whose addresses they hold.
+#include "support/calling_codec.hpp"
 #include "support/light.hpp"
 
 #include <limits>
@@ -17,6 +18,30 @@ struct Linked {
   firn::Table<WordType> words = create<WordType>(domain, "words");
   firn::Table<NoteType> notes = create<NoteType>(domain, "notes");
   firn::Table<LinkType> links = create<LinkType>(domain, "links");
+};
+
+template <class Type>
+firn::Buffer encoded_key_of(const firn::KeyOf<Type>& key) {
+  firn::Buffer buffer;
+  REQUIRE(firn::encode_key<Type>(key, buffer));
+  return buffer;
+}
+
+// WordType's name on types that differ from it in one thing each.
+struct NewerWordType : WordType {
+  static constexpr firn::TypeVersion version{1, 7};
+};
+struct NextWordType : WordType {
+  static constexpr firn::TypeVersion version{2, 0};
+};
+struct OtherKeyWordType : firn::TableType<std::int64_t, std::string> {
+  static constexpr std::string_view name = WordType::name;
+};
+struct OtherRecordWordType : firn::TableType<std::uint64_t, std::uint64_t> {
+  static constexpr std::string_view name = WordType::name;
+};
+struct OtherOrderWordType : WordType {
+  using Comparator = CaseBlind;
 };
 
 }  // namespace
@@ -121,6 +146,38 @@ TEST_CASE("follow: a target table of another type is wrong_type", "[follow]") {
   const auto followed = all.domain.follow(ref).wait();
   REQUIRE(error_of(followed) == "wrong_type");
   REQUIRE(followed.error().place.table == all.notes.id());
+}
+
+TEST_CASE("follow: compares types as open does", "[follow]") {
+  Linked all;
+  REQUIRE(all.words.insert(1, "one").wait());
+  const firn::Buffer key = encoded_key_of<WordType>(1);
+  const auto follow = [&](auto type) {
+    using Type = decltype(type);
+    const auto ref = Ref<Type>::from_encoded(all.words.id(), key.view());
+    return error_of(all.domain.follow(ref).wait());
+  };
+  CHECK(follow(WordType()) == "");
+  CHECK(follow(NewerWordType()) == "");
+  CHECK(follow(NextWordType()) == "wrong_type");
+  CHECK(follow(OtherKeyWordType()) == "wrong_type");
+  CHECK(follow(OtherRecordWordType()) == "wrong_type");
+  CHECK(follow(OtherOrderWordType()) == "wrong_type");
+}
+
+TEST_CASE("follow: does not keep its table from being destroyed meanwhile", "[follow]") {
+  firn::Domain domain = open_light();
+  auto calling = create<CallingType>(domain, "calling");
+  REQUIRE(calling.insert(1, "record").wait());
+  const auto ref = calling.ref(1).value();
+  std::string_view destroyed = "not called";
+  CallingCodec::call = [&]() noexcept {
+    destroyed = error_of(domain.destroy_table(std::move(calling)).wait());
+  };
+  REQUIRE(domain.follow(ref).wait().value() == "record");
+  CallingCodec::call = nullptr;
+  REQUIRE(destroyed == "");
+  REQUIRE(error_of(domain.follow(ref).wait()) == "not_found");
 }
 
 TEST_CASE("follow: a key of no pair whatever its bytes is empty", "[follow]") {

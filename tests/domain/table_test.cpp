@@ -114,6 +114,7 @@ TEST_CASE("table create: a persistent table is unsupported where nothing persist
   firn::Domain domain = open_light();
   const auto made = domain.create_table<WordType>("words").wait();
   REQUIRE(error_of(made) == "unsupported");
+  REQUIRE(made.error().message().find("'persistent'") != std::string::npos);
   REQUIRE(made.error().message().find("volatile") != std::string::npos);
   REQUIRE(error_of(domain.open_table<WordType>("words").wait()) == "not_found");
 }
@@ -145,6 +146,19 @@ TEST_CASE("table create: named references must exist and be of a type that is re
   REQUIRE(create_error<LinkType>(domain, "l", with({"words"})) == "invalid_argument");
   REQUIRE(create_error<WordType>(domain, "l", with({"notes"})) == "invalid_argument");
   REQUIRE(create_error<LinkType>(domain, "l", with({"words", "notes", "words"})) == "");
+}
+
+TEST_CASE("table create: a table may name itself among its references", "[table-create]") {
+  firn::Domain domain = open_light();
+  auto words = create<WordType>(domain, "words");
+  auto notes = create<NoteType>(domain, "notes");
+  auto options = volatile_table();
+  options.references = {"words", "links", "notes"};
+  auto links = domain.create_table<LinkType>("links", options).wait().value();
+  REQUIRE(domain.tables().wait().value().back().references ==
+          std::vector<std::uint64_t>{words.id(), notes.id(), links.id()});
+  REQUIRE(links.insert("a", {{}, {}, links.ref("a").value()}).wait());
+  REQUIRE(domain.follow(links.ref("a").value()).wait().value().has_value());
 }
 
 TEST_CASE("table create: keeps the names it is given until it runs", "[table-create]") {

@@ -9,6 +9,8 @@
 #include <memory>
 #include <new>
 
+#include "support/stopping_order.hpp"
+
 extern "C" {
 void* __libc_malloc(std::size_t size);
 void* __libc_calloc(std::size_t count, std::size_t size);
@@ -64,6 +66,7 @@ struct Inode {
 struct InodeType : firn::TableType<std::uint64_t, Inode> {
   static constexpr std::string_view name = "no-alloc.inode";
   using RecordCodec = firn::Fields<&Inode::number, &Inode::mode, &Inode::size_bytes>;
+  using Comparator = firn::test::StoppingOrder;
 };
 
 int failure_count = 0;
@@ -104,7 +107,7 @@ Lookup* lookup_at(std::size_t index) noexcept {
 void hold_many_in_flight(firn::Table<InodeType>& table, firn::Executor& executor) noexcept {
   auto update = table.put(1, {1, 2, 3});
   std::size_t parked_count = 0;
-  auto holder = table.read(1, [&](firn::Bytes) noexcept {
+  auto fill = [&]() noexcept {
     expect(update.post(executor).has_value() && !update.done(), "the writer waits");
     for (std::size_t index = 0; index < in_flight_count; ++index) {
       auto* lookup =
@@ -112,7 +115,9 @@ void hold_many_in_flight(firn::Table<InodeType>& table, firn::Executor& executor
       if (!lookup->post(executor).has_value()) std::abort();
       if (!lookup->done()) ++parked_count;
     }
-  });
+  };
+  const firn::test::StopNextSearch stop(fill);
+  auto holder = table.lookup(1);
   expect(holder.post(executor).has_value() && holder.done(), "the holder ends");
   expect(parked_count == in_flight_count, "10,000 operations are parked at once");
   while (executor.tick(1ms) > 0) continue;
@@ -168,7 +173,7 @@ void run(firn::Table<InodeType>& table, firn::Executor& executor) noexcept {
   expect_none("100 fibers", [&] {
     int found_count = 0;
     for (std::uint64_t key = 0; key < 100; ++key) {
-      const auto look = [&table, &found_count, key]() noexcept {
+      auto look = [&table, &found_count, key]() noexcept {
         firn::fiber::yield();
         const auto found = firn::fiber::await(table.lookup(key));
         if (found.has_value() && *found) ++found_count;

@@ -14,6 +14,7 @@
 
 #include "base/spin.hpp"
 #include "no_block/filter.hpp"
+#include "support/stopping_order.hpp"
 
 // The allocator is the process's own, not Firn's: glibc's takes a mutex when one thread frees what
 // another allocated, and would sleep on it. Here it is entered by one thread at a time, so that
@@ -68,6 +69,7 @@ struct Pair {
 struct PairType : firn::TableType<std::uint64_t, Pair> {
   static constexpr std::string_view name = "no-block.pair";
   using RecordCodec = firn::Fields<&Pair::number, &Pair::note>;
+  using Comparator = firn::test::StoppingOrder;
 };
 
 constexpr int thread_count = 4;
@@ -119,14 +121,14 @@ void work(World& world, firn::Executor& executor, int number) noexcept {
     expect(found.has_value(), "lookup");
     // A reader that posts an update meanwhile: it finds the latch taken and waits.
     auto late = pairs.put(key, pair);
-    const auto look = [&executor, &late](firn::Bytes) noexcept {
-      if (late.state() != firn::OperationState::ready) return;
+    auto look = [&executor, &late]() noexcept {
       expect(late.post(executor).has_value() && !late.done(), "a late update waits");
       ++operation_count;
       ++parked_count;
       std::this_thread::yield();  // the others find it taken, too
     };
-    expect(run(executor, pairs.read(key, look)).has_value(), "read");
+    const firn::test::StopNextSearch stop(look);
+    expect(run(executor, pairs.read(key, [](firn::Bytes) noexcept {})).has_value(), "read");
     while (late.state() == firn::OperationState::waiting) {
       if (executor.tick(100us) == 0) std::this_thread::yield();
     }
@@ -150,7 +152,7 @@ void work(World& world, firn::Executor& executor, int number) noexcept {
     expect(run(executor, world.domain.destroy_table(*std::move(own))).has_value(), "destroy");
   }
   bool fiber_ended = false;
-  const auto look = [&]() noexcept {
+  auto look = [&]() noexcept {
     for (std::uint64_t key = 0; key < 50; ++key) {
       expect(firn::fiber::await(pairs.lookup(key)).has_value(), "lookup on a fiber");
     }

@@ -8,12 +8,14 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <cstring>
 #include <deque>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "base/log.hpp"
+#include "base/sanitizer.hpp"
 #include "segment/support.hpp"
 #include "support/dies.hpp"
 #include "support/scratch.hpp"
@@ -311,6 +313,45 @@ TEST_CASE("io queue: an executor without requests may move to another thread", "
     REQUIRE(failure_count == 0);
     ::close(fd);
   }
+}
+
+TEST_CASE("io queue: a forked child leaves its parent's I/O and helper threads alone", "[uring]") {
+  const Scratch scratch;
+  const int fd = open_new(scratch);
+  REQUIRE(::pwrite(fd, "firn", 4, 0) == 4);
+  const IoMethod method = GENERATE(from_range(methods()));
+  auto executor = make_executor({.io_method = method});
+  // A helper thread stands in the midst of a request when the process forks.
+  static std::atomic<bool> inside{false};
+  static std::atomic<bool> go_on{false};
+  inside = go_on = false;
+  CountedIo slow(IoKind::call, fd);
+  slow.call = [](runtime::IoRequest&) noexcept {
+    inside = true;
+    while (!go_on) std::this_thread::yield();
+    return 0;
+  };
+  queue_of(*executor).submit(slow);
+  executor->tick({});
+  while (!inside) std::this_thread::yield();
+  const int status = status_of_child([&] {
+    ::alarm(20);  // for what waits for its parent
+    executor.reset();
+    if (FIRN_TSAN) return;  // it ends forked children that start threads
+    const auto own = make_executor({.io_method = method});
+    std::byte data[4];
+    CountedIo read(IoKind::read, fd, data, sizeof data);
+    CountedIo call(IoKind::call, fd);
+    call.call = [](runtime::IoRequest&) noexcept { return 0; };
+    own->io().value()->submit(read);
+    own->io().value()->submit(call);
+    if (!run_until(*own, [&] { return read.done_count + call.done_count == 2; })) ::_exit(1);
+    if (read.error != 0 || std::memcmp(data, "firn", 4) != 0) ::_exit(2);
+  });
+  CHECK(status == 0);
+  go_on = true;
+  REQUIRE(run_until(*executor, [&] { return slow.done_count == 1; }));
+  ::close(fd);
 }
 
 TEST_CASE("io queue: ending an executor whose I/O is under way is a programmer's error",

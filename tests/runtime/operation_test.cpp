@@ -115,17 +115,23 @@ TEST_CASE("operation: a change of state that is not in the table asserts", "[ope
   CHECK(dies([&] { OperationAccess::prepare_wait(done); }));
   CHECK(dies([&] {
     // Woken by somebody although it does not wait.
-    runtime::ExecutorCore::wake(OperationAccess::runnable(done));
-    executor.tick(0ns);
+    Executor own = make_executor();
+    LatchOperation ended(latch, 1);
+    if (!latch.try_exclusive() || !ended.post(own).has_value()) return;
+    latch.release_exclusive();
+    own.tick(1ms);
+    if (!ended.done()) return;
+    runtime::ExecutorCore::wake(OperationAccess::runnable(ended));
+    own.tick(0ns);
   }));
   CHECK(dies([&] { static_cast<void>(fresh.result()); }));
 }
 
 TEST_CASE("operation: destroying one that is posted and not done asserts", "[operation]") {
-  Executor executor = make_executor();
   Latch latch;
   CHECK_FALSE(dies([&] { LatchOperation never_posted(latch, 1); }));
   CHECK(dies([&] {
+    Executor executor = make_executor();
     if (!latch.try_exclusive()) return;
     LatchOperation operation(latch, 1);
     static_cast<void>(operation.post(executor));
@@ -308,11 +314,12 @@ TEST_CASE("operation: a cancelled update has changed nothing", "[operation]") {
   Executor executor = make_executor();
   REQUIRE(bytes.table.put("key", "before").wait().has_value());
   auto update = bytes.table.put("key", "after");
-  const auto visit = [&](Bytes) noexcept {
-    // The table's latch is held while a reader looks.
+  auto post_update = [&]() noexcept {
+    // The table's latch is held while a reader searches.
     if (!update.post(executor).has_value() || update.done()) std::abort();
   };
-  REQUIRE(bytes.table.read("key", visit).wait().has_value());
+  const StopNextSearch stop(post_update);
+  REQUIRE(bytes.table.lookup("key").wait().has_value());
   update.cancel();
   executor.tick(1ms);
   CHECK(update.result().error().code == ErrorCode::cancelled);
@@ -359,7 +366,7 @@ TEST_CASE("operation: ten thousand wait on one thread and all end", "[operation]
   BytesTable bytes;
   Executor executor = make_executor();
   REQUIRE(bytes.table.put("key", "before").wait().has_value());
-  using Lookup = LookupOperation<BytesType>;
+  using Lookup = LookupOperation<StoppingBytes>;
   std::allocator<Lookup> allocator;
   Lookup* lookups = allocator.allocate(count);
   for (std::size_t index = 0; index < count; ++index) {
@@ -368,14 +375,15 @@ TEST_CASE("operation: ten thousand wait on one thread and all end", "[operation]
   auto update = bytes.table.put("key", "after");
   std::size_t parked_count = 0;
   // A waiting writer keeps new readers out; both are let in when this reader leaves.
-  const auto visit = [&](Bytes) noexcept {
+  auto post_all = [&]() noexcept {
     if (!update.post(executor).has_value() || update.done()) std::abort();
     for (std::size_t index = 0; index < count; ++index) {
       if (!lookups[index].post(executor).has_value()) std::abort();
       if (!lookups[index].done()) ++parked_count;
     }
   };
-  REQUIRE(bytes.table.read("key", visit).wait().has_value());
+  const StopNextSearch stop(post_all);
+  REQUIRE(bytes.table.lookup("key").wait().has_value());
   CHECK(parked_count == count);
   while (executor.tick(1ms) > 0) continue;
   CHECK(update.result().has_value());

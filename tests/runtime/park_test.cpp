@@ -6,6 +6,7 @@
 
 #include "base/planted.hpp"
 #include "runtime/support.hpp"
+#include "support/dies.hpp"
 
 namespace firn::test {
 namespace {
@@ -77,6 +78,37 @@ TEST_CASE("park: a thread whose operation waits for a latch uses no processor", 
   latch.release_exclusive();
   waiter.join();
   CHECK(used < held_for / 10);
+}
+
+TEST_CASE("park: a forked child finds every bucket free and empty", "[park]") {
+  ParkingLot& lot = ParkingLot::shared();
+  const Executor executor = make_executor();  // from now on forks are seen
+  const int key = 0;
+  std::vector<int> order;
+  auto* home = *detail::executor_of_this_thread();
+  Waiter first(*home, order, 1);
+  Waiter second(*home, order, 2);
+  REQUIRE(lot.park(&key, first, blocked, nothing));
+  // Another thread is in the midst of parking when the process forks.
+  std::atomic<bool> inside{false};
+  std::atomic<bool> go_on{false};
+  std::thread parker([&] {
+    const auto slow = [&]() noexcept {
+      inside = true;
+      while (!go_on) std::this_thread::yield();
+      return false;
+    };
+    static_cast<void>(lot.park(&key, second, slow, nothing));
+  });
+  while (!inside) std::this_thread::yield();
+  const int status = status_of_child([&] {
+    ::alarm(20);  // for what waits for its parent
+    if (lot.unpark_all(&key) != 0) ::_exit(1);
+  });
+  CHECK(status == 0);
+  go_on = true;
+  parker.join();
+  CHECK(lot.withdraw(first));
 }
 
 TEST_CASE("park: two threads wake each other 100 thousand times and lose no wake-up", "[park]") {

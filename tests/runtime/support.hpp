@@ -8,6 +8,7 @@
 #include "runtime/latch.hpp"
 #include "runtime/operation_access.hpp"
 #include "support/catch.hpp"
+#include "support/stopping_order.hpp"
 
 namespace firn::test {
 
@@ -52,19 +53,23 @@ inline bool was_cancelled(Operation<int>& operation) noexcept {
          operation.result().error().code == ErrorCode::cancelled;
 }
 
-// A light domain with one table of plain bytes.
+// A light domain with one table of plain bytes, whose searches a test may stop.
+struct StoppingBytes : TableType<Bytes, Bytes> {
+  static constexpr std::string_view name = "test.stopping-bytes";
+  using Comparator = StoppingOrder;
+};
 struct BytesTable {
   BytesTable() {
     auto opened = Domain::open("", {.type = DomainType::light}).wait();
     REQUIRE(opened.has_value());
     domain = *std::move(opened);
     auto made =
-        domain.create_table<BytesType>("table", {.persistence = Persistence::volatile_}).wait();
+        domain.create_table<StoppingBytes>("table", {.persistence = Persistence::volatile_}).wait();
     REQUIRE(made.has_value());
     table = *std::move(made);
   }
   Domain domain;
-  Table<BytesType> table;
+  Table<StoppingBytes> table;
 };
 
 }  // namespace firn::test

@@ -7,9 +7,9 @@
 
 #include <fmt/format.h>
 
+#include "base/nearest.hpp"
 #include "bench.hpp"
 #include "command.hpp"
-#include "nearest.hpp"
 
 namespace firn::cli {
 namespace {
@@ -29,7 +29,7 @@ ExitCode unknown(const std::string& name) {
                   .next = {}};
   std::vector<std::string_view> known;
   for (const Bench* bench : benches) known.push_back(bench->name);
-  if (const std::string_view meant = nearest(name, known); !meant.empty()) {
+  if (const std::string_view meant = base::nearest_meant(name, known); !meant.empty()) {
     problem.next.push_back({fmt::format("firn bench {}", meant), "is the nearest known one"});
   }
   problem.next.push_back({"firn bench --help", "lists the benchmarks"});

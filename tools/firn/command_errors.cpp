@@ -8,8 +8,8 @@
 
 #include <firn/error.hpp>
 
+#include "base/nearest.hpp"
 #include "command.hpp"
-#include "nearest.hpp"
 
 namespace firn::cli {
 namespace {
@@ -32,7 +32,7 @@ ExitCode unknown_name(std::string_view name, const std::vector<ErrorCode>& codes
                   .next = {}};
   std::vector<std::string_view> known;
   for (const ErrorCode code : codes) known.push_back(name_of(code));
-  if (const std::string_view meant = nearest(name, known); !meant.empty()) {
+  if (const std::string_view meant = base::nearest_meant(name, known); !meant.empty()) {
     problem.next.push_back({fmt::format("firn errors {}", meant), "is the nearest known code"});
   }
   problem.next.push_back({"firn errors", "lists all codes"});

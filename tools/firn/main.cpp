@@ -7,8 +7,8 @@
 
 #include <fmt/format.h>
 
+#include "base/nearest.hpp"
 #include "command.hpp"
-#include "nearest.hpp"
 #include "output.hpp"
 
 namespace firn::cli {
@@ -56,7 +56,7 @@ ExitCode unknown_option(std::string_view option, const std::vector<std::string_v
   const std::string prefix = command.empty() ? "firn" : fmt::format("firn {}", command);
   Problem problem{
       .error = fmt::format("unknown option {}", in_quotes(option)), .where = prefix, .next = {}};
-  if (const std::string_view meant = nearest(option, known); !meant.empty()) {
+  if (const std::string_view meant = base::nearest_meant(option, known); !meant.empty()) {
     problem.next.push_back({fmt::format("{} {}", prefix, meant), "is the nearest known option"});
   }
   problem.next.push_back({prefix + " --help", "lists the options"});
@@ -68,7 +68,7 @@ ExitCode unknown_command(std::string_view name) {
       .error = fmt::format("unknown command {}", in_quotes(name)), .where = "firn", .next = {}};
   std::vector<std::string_view> known;
   for (const Command* command : commands) known.push_back(command->name);
-  if (const std::string_view meant = nearest(name, known); !meant.empty()) {
+  if (const std::string_view meant = base::nearest_meant(name, known); !meant.empty()) {
     problem.next.push_back({fmt::format("firn {}", meant), "is the nearest known command"});
   }
   problem.next.push_back({"firn --help", "lists the commands"});

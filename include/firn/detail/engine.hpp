@@ -74,6 +74,12 @@ enum class Move : std::uint8_t { next, previous, seek };
 // A fresh cursor goes either way; one that ran off an end comes back only the other way.
 enum class CursorPlace : std::uint8_t { fresh, before_first, at_pair, after_last };
 
+// How a step ends that failed.
+inline Progress fail_with(Error& error, const Failure& failure) noexcept {
+  error = failure.error;
+  return Progress::failed;
+}
+
 // A cursor without types. The engine keeps the current pair, encoded, and a note of its own about
 // where it stands; it does not register the cursor anywhere.
 struct CursorState {
@@ -126,9 +132,20 @@ FIRN_API Progress move_cursor(OperationBase& operation, Error& error, CursorStat
                               Move move, Bytes target) noexcept;
 // Checks the bounds against each other and the table; the answer is the new cursor's status.
 FIRN_API Result<void> check_cursor(const CursorState& cursor) noexcept;
+
+// A number made of all that `open_table` compares, so that a step compares types without describing
+// them. Types that differ have two, but for one chance in 2^64. It is not kept on any device.
+FIRN_API std::uint64_t fingerprint(const TypeDescription& type) noexcept;
+// Made by the first call, which throws when there is no memory for that.
+template <class Type>
+std::uint64_t fingerprint_of() {
+  static const std::uint64_t number = fingerprint(describe<Type>());
+  return number;
+}
+using FingerprintFunction = std::uint64_t (*)();
 FIRN_API Progress follow(OperationBase& operation, Error& error, DomainCore& domain,
                          TransactionCore* transaction, std::uint64_t table, Bytes key,
-                         std::string_view type_name, RecordSink sink) noexcept;
+                         FingerprintFunction type, RecordSink sink) noexcept;
 
 // A table or segment's name, kept inside the operation that it is given to. Of one that is too long
 // as much is kept as shows that.

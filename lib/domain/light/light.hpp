@@ -5,13 +5,11 @@
 #include <memory>
 #include <vector>
 
-#include "domain/core.hpp"
+#include "domain/catalogue_rules.hpp"
 #include "domain/light/skip_list.hpp"
 #include "runtime/latch.hpp"
 
 namespace firn::domain {
-
-using namespace firn::detail;  // where the public headers name the cores
 
 class LightDomain;
 
@@ -41,6 +39,8 @@ class LightTable final : public TableCore {
   struct Prepared;
   enum class Attempt : std::uint8_t { done, needs_memory, refused };
 
+  Progress show_large(OperationBase& operation, Error& error, Bytes key, Bytes record,
+                      RecordSink sink) noexcept;
   Attempt try_write(WriteKind kind, Bytes key, Bytes record, Prepared& prepared,
                     ErrorCode& refusal) noexcept;
   void count_pairs(int by) noexcept;
@@ -75,12 +75,7 @@ class LightDomain final : public DomainCore {
   Progress list_tables(OperationBase& operation, Error& error,
                        std::vector<TableInfo>& out) noexcept override;
   Progress find_table(OperationBase& operation, Error& error, std::uint64_t id,
-                      Reference<TableCore>& out) noexcept override;
-  Progress create_segment(OperationBase& operation, Error& error, std::string_view name,
-                          const LocalSegment* local, const MemorySegment* memory,
-                          const RemoteSegment* remote) noexcept override;
-  Progress destroy_segment(OperationBase& operation, Error& error,
-                           std::string_view name) noexcept override;
+                      BorrowedTable& out) noexcept override;
   Progress begin(OperationBase& operation, Error& error, const TransactionOptions& options,
                  TransactionCore*& out) noexcept override;
   [[nodiscard]] DomainStatistics statistics() const noexcept override;
@@ -97,16 +92,13 @@ class LightDomain final : public DomainCore {
       pairs;  // wraps round below zero on one thread and back on another: the sum is right
 
  private:
-  // Throws when there is no memory.
-  Result<std::vector<std::uint64_t>> resolve_references(const TypeDescription& type,
-                                                        const TableOptions& options,
-                                                        std::uint64_t own_id);
-  LightTable* find_by_name(std::string_view name) noexcept;
-  void forget(LightTable& table) noexcept;
+  Result<void> create_latched(std::string_view name, const TypeDescription& type,
+                              const TableOptions& options) noexcept;
+  void forget(TableCore& table) noexcept;
   void close_latched() noexcept;
 
   runtime::Latch latch_;
-  std::vector<LightTable*> tables_;  // each with one reference count of the domain's
+  std::vector<TableCore*> tables_;  // LightTables, each borrowed by the domain
   std::uint64_t next_table_id_ = 1;
   std::atomic<std::uint64_t> memory_used_{0};
   std::atomic<std::uint64_t> table_count_{0};

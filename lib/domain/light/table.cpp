@@ -1,20 +1,12 @@
 // Tables of the light domain: one latch, one skip list. Memory is allocated and charged before the
 // latch is taken, so a step never allocates while it holds it.
+#include <algorithm>
+
 #include "base/planted.hpp"
 #include "base/yield.hpp"
 #include "domain/light/light.hpp"
 
 namespace firn::domain {
-namespace {
-
-Progress fail_with(Error& error, const Failure& failure, const TableCore& table) noexcept {
-  error = failure.error;
-  error.place.table = static_cast<std::uint32_t>(table.id());
-  return Progress::failed;
-}
-
-}  // namespace
-
 // Memory that a write may need, allocated without the latch. What is not used goes back.
 struct LightTable::Prepared {
   SkipList::NodePointer node;
@@ -39,22 +31,58 @@ LightTable::~LightTable() {
 
 bool LightTable::charge_itself() noexcept {
   const TypeDescription& description = type();
-  const std::size_t size = sizeof(LightTable) + name().size() + description.key_schema.size() +
-                           description.record_schema.size() +
+  const std::size_t size = sizeof(LightTable) + name().size() + description.name.size() +
+                           description.key_schema.size() + description.record_schema.size() +
+                           description.comparator.size() +
                            references().size() * sizeof(std::uint64_t);
   if (!light_.charge(size)) return false;
   own_memory_ = size;
   return true;
 }
 
-Progress LightTable::lookup(OperationBase& operation, Error&, TransactionCore*, Bytes key,
+// The record is shown when the latch is released, so that whoever decodes it may take his time and
+// call Firn. Records that fit the stack, as most do, take that way; larger ones a warm buffer's.
+Progress LightTable::lookup(OperationBase& operation, Error& error, TransactionCore*, Bytes key,
                             RecordSink sink) noexcept {
   if (!latch_.shared_or_park(operation)) return Progress::waiting;
   const SkipList::Position position = list_.find(key);
   FIRN_YIELD("light.lookup");
-  if (position.equal) sink.take(sink.context, position.node->record->view());
+  if (!position.equal) {
+    latch_.release_shared();
+    return Progress::no;
+  }
+  constexpr std::size_t small_size_max = 256;
+  const Bytes record = position.node->record->view();
+  if (record.size() > small_size_max) return show_large(operation, error, key, record, sink);
+  std::byte copy[small_size_max];
+  std::copy(record.begin(), record.end(), copy);
   latch_.release_shared();
-  return position.equal ? Progress::yes : Progress::no;
+  sink.take(sink.context, Bytes(copy, record.size()));
+  return Progress::yes;
+}
+
+// Shows `record`, which was found under the latch that is held, and releases it. The buffer grows
+// without the latch; whatever the record is after that is shown.
+Progress LightTable::show_large(OperationBase& operation, Error& error, Bytes key, Bytes record,
+                                RecordSink sink) noexcept {
+  ScratchBuffer copy;
+  while (record.size() > copy->capacity()) {
+    latch_.release_shared();
+    if (auto reserved = copy->reserve(record.size()); !reserved.has_value()) {
+      return fail_at(error, fail(reserved.error()), *this);
+    }
+    if (!latch_.shared_or_park(operation)) return Progress::waiting;
+    const SkipList::Position position = list_.find(key);
+    if (!position.equal) {
+      latch_.release_shared();
+      return Progress::no;
+    }
+    record = position.node->record->view();
+  }
+  FIRN_ASSERT(copy->append(record).has_value());  // there is room: it cannot fail
+  latch_.release_shared();
+  sink.take(sink.context, copy->view());
+  return Progress::yes;
 }
 
 // Under the exclusive latch. Says what stands in the way, or does it.
@@ -137,8 +165,8 @@ Progress LightTable::write(OperationBase& operation, Error& error, TransactionCo
     const std::size_t needed =
         SkipList::Node::memory_of(height, key.size()) + sizeof(SkipList::Record) + record.size();
     if (!light_.charge(needed)) {
-      return fail_with(error, fail(ErrorCode::no_memory, "the domain's memory budget is used up"),
-                       *this);
+      return fail_at(error, fail(ErrorCode::no_memory, "the domain's memory budget is used up"),
+                     *this);
     }
     prepared.charged = needed;
     prepared.node = SkipList::make_node(key, height);
@@ -146,15 +174,15 @@ Progress LightTable::write(OperationBase& operation, Error& error, TransactionCo
     FIRN_YIELD("light.write.prepared");
     if (prepared.node == nullptr || prepared.record == nullptr) {
       light_.discharge(prepared.charged);
-      return fail_with(error, fail(ErrorCode::no_memory, "the process's allocator has none left"),
-                       *this);
+      return fail_at(error, fail(ErrorCode::no_memory, "the process's allocator has none left"),
+                     *this);
     }
   }
   light_.discharge(prepared.charged);
   if (attempt == Attempt::refused) {
     const char* why =
         refusal == ErrorCode::not_found ? "no pair has this key" : "a pair of this key is there";
-    return fail_with(error, fail(refusal, why), *this);
+    return fail_at(error, fail(refusal, why), *this);
   }
   light_.updates.add();
   return Progress::yes;
@@ -251,7 +279,7 @@ Progress LightTable::move_cursor(OperationBase& operation, Error& error, CursorS
     latch_.release_shared();
     auto reserved = cursor.key.reserve(key_size);
     if (reserved.has_value()) reserved = cursor.record.reserve(record_size);
-    if (!reserved.has_value()) return fail_with(error, fail(reserved.error()), *this);
+    if (!reserved.has_value()) return fail_at(error, fail(reserved.error()), *this);
   }
 }
 
