@@ -90,7 +90,8 @@ class PageState {
     return seen.validates(load());
 #else
     std::atomic_thread_fence(std::memory_order_acquire);
-    return seen.validates(PageWord(word_.load(std::memory_order_relaxed)));
+    const PageWord now(word_.load(std::memory_order_relaxed));
+    return now == seen || seen.validates(now);  // mostly nothing at all has changed
 #endif
   }
 
