@@ -38,6 +38,7 @@ struct Stress {
   std::array<StressPlace, place_count> places;
   std::atomic<std::uint64_t> generation{0};
   std::atomic<bool> stop{false};
+  std::atomic<unsigned> others{thread_count - 1};  // threads at work but the first
   std::atomic<const char*> failure{nullptr};
   std::atomic<std::uint64_t> reads{0}, changes{0}, frees{0}, creations{0}, restarts{0};
 
@@ -222,7 +223,8 @@ void work(Stress& stress, unsigned seed, std::atomic<bool>& checkpoints_ended, u
   }
   std::array<std::optional<StressOperation>, 8> flying;
   bool busy = true;
-  while (busy || !checkpoints_ended.load()) {
+  // The first one cleans, so it stays to the end.
+  while (busy || !checkpoints_ended.load() || (first && stress.others.load() > 0)) {
     busy = false;
     for (auto& operation : flying) {
       if (operation.has_value() && operation->done()) operation.reset();
@@ -234,7 +236,11 @@ void work(Stress& stress, unsigned seed, std::atomic<bool>& checkpoints_ended, u
     }
     executor.tick(std::chrono::nanoseconds(0));
   }
-  if (first) stress.pool->stop_background();
+  if (first) {
+    stress.pool->stop_background();
+  } else {
+    stress.others.fetch_sub(1);
+  }
 }
 
 [[noreturn]] void die(const std::string& what) {
