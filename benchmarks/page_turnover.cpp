@@ -121,6 +121,49 @@ class ReadPage final : public Operation<int> {
   PageSlot page_;
 };
 
+// So many reads under way at a time: each that ends begins the next, as a server's would.
+class Load {
+ public:
+  Load(buffer::Pool& pool, Executor& executor, const std::vector<PageSlot>& pages,
+       std::size_t depth)
+      : pool_(pool), executor_(executor), pages_(pages), readers_(depth) {}
+
+  void run(Clock::time_point end) {
+    for (Reader& reader : readers_) next(reader);
+    while (under_way_ > 0) {
+      ending_ = ending_ || Clock::now() >= end;
+      if (executor_.tick(tick_budget) == 0 && under_way_ > 0) executor_.wait_for_work();
+    }
+  }
+
+ private:
+  static constexpr auto tick_budget = std::chrono::microseconds(200);
+  using Reader = std::optional<ReadPage>;
+
+  void next(Reader& reader) noexcept {
+    reader.emplace(pool_, pages_[random_() % pages_.size()]);
+    ++under_way_;
+    const auto posted = reader->post(executor_, [this, &reader](Result<int>& result) noexcept {
+      if (!result.has_value()) stop("read", result.error());
+      --under_way_;
+      if (ending_) {
+        reader.reset();
+      } else {
+        next(reader);
+      }
+    });
+    if (!posted.has_value()) stop("post", posted.error());
+  }
+
+  buffer::Pool& pool_;
+  Executor& executor_;
+  const std::vector<PageSlot>& pages_;
+  std::vector<Reader> readers_;
+  std::mt19937_64 random_{1};
+  std::size_t under_way_ = 0;
+  bool ending_ = false;
+};
+
 template <class Work>
 void on_fiber(Executor& executor, Work&& work) {
   bool done = false;
@@ -196,31 +239,12 @@ int main(int argument_count, char** arguments) {
   std::vector<PageSlot> pages;
   fill(**pool, core, executor, settings, pages);
 
-  std::mt19937_64 random(1);
-  std::vector<std::optional<ReadPage>> readers(settings.depth);
   const std::uint64_t faults_before = (*pool)->statistics().faults;
   const double processor_before = processor_seconds();
   const auto begin = Clock::now();
-  const auto end = begin + std::chrono::duration<double>(settings.seconds);
-  bool ending = false;
-  std::size_t under_way = 0;
-  do {
-    ending = ending || Clock::now() >= end;
-    under_way = 0;
-    for (auto& reader : readers) {
-      while (!reader.has_value() || reader->done()) {
-        if (reader.has_value() && !reader->result().has_value()) {
-          stop("read", reader->result().error());
-        }
-        reader.reset();
-        if (ending) break;
-        reader.emplace(**pool, pages[random() % pages.size()]);
-        static_cast<void>(reader->post(executor));
-      }
-      under_way += reader.has_value() ? 1 : 0;
-    }
-    if (under_way > 0 && executor.tick(std::chrono::nanoseconds(0)) == 0) executor.wait_for_work();
-  } while (under_way > 0);
+  Load load(**pool, executor, pages, settings.depth);
+  load.run(begin + std::chrono::duration_cast<Clock::duration>(
+                       std::chrono::duration<double>(settings.seconds)));
   const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   const double processor = processor_seconds() - processor_before;
   const auto faults = static_cast<double>((*pool)->statistics().faults - faults_before);

@@ -1,5 +1,6 @@
 // Changing, creating and freeing pages, and what a change owes to the checkpoint that is being
 // written.
+#include <algorithm>
 #include <cstring>
 
 #include "base/planted.hpp"
@@ -93,7 +94,7 @@ void Pool::drop_owed(PageSlot page) noexcept {
 // checkpoint needs anyway.
 Access Pool::settle_or_park(Waiter& waiter, std::span<const PageSlot> changed,
                             std::span<const PageSlot> freed, Error& error) noexcept {
-  give_back(waiter);
+  let_go(waiter);
   const std::uint64_t number = store_.number();
   bool kept = false;
   for (const bool freeing : {false, true}) {
@@ -141,55 +142,93 @@ Access Pool::settle_or_park(Waiter& waiter, std::span<const PageSlot> changed,
 
 Access Pool::create_or_park(Waiter& waiter, unsigned size_class, const format::PageHeader& header,
                             PageSlot& page, Error& error) noexcept {
-  Error refused;
-  if (take_outcome(waiter, PageSlot(), refused)) {
-    error = refused;
-    return Access::failed;
+  NewPage wanted[1] = {{.size_class = size_class, .header = header, .page = {}}};
+  const Access access = create_or_park(waiter, wanted, error);
+  if (access == Access::ready) page = wanted[0].page;
+  return access;
+}
+
+Access Pool::create_or_park(Waiter& waiter, std::span<NewPage> pages, Error& error) noexcept {
+  if (take_outcome(waiter, PageSlot(), error)) return Access::failed;
+  std::uint64_t bytes = 0;
+  unsigned largest = 0;
+  for (const NewPage& wanted : pages) {
+    bytes += page_bytes(wanted.size_class);
+    largest = std::max(largest, wanted.size_class);
   }
-  const std::uint64_t bytes = page_bytes(size_class);
-  if (bytes > tickets_.limit() || size_class > write_arena_.class_max()) {
+  if (bytes > tickets_.limit() || largest > write_arena_.class_max()) {
     error = fail(ErrorCode::no_memory,
-                 "the memory budget has no room for a page of {} bytes and its image", bytes)
+                 "the memory budget has no room for new pages of {} bytes and their images", bytes)
                 .error;
     return Access::failed;
   }
+  // Keep counts come after this, and are for pages that nobody has loaded for us yet.
+  drop_keeps(waiter);
+  const std::uint64_t held = FIRN_PLANTED("pool-creations-unlimited") ? 0 : bytes;
+  if (waiter.creation_ < held) {
+    creations_.give(waiter.creation_);
+    waiter.creation_ = 0;
+    if (!creations_.take(held, waiter.background)) {
+      counters_.memory_waits.fetch_add(1, std::memory_order_relaxed);
+      creations_.park(waiter, held, waiter.creation_);
+      return Access::parked;
+    }
+    waiter.creation_ = held;
+  }
   if (memory_or_park(waiter, bytes) == Access::parked) return Access::parked;
-  auto allocated = store_.allocate_page(size_class);
-  if (!allocated.has_value()) {
-    error = allocated.error();
+  if (const auto named = name_pages(pages); !named.has_value()) {
+    error = named.error();
     return Access::failed;
   }
-  page = *allocated;
+  waiter.memory_ = 0;
+  for (const NewPage& wanted : pages) create(wanted);
+  give_back_granted(waiter);
+  return Access::ready;
+}
+
+// Ids for all, or for none.
+Result<void> Pool::name_pages(std::span<NewPage> pages) noexcept {
+  for (std::size_t named = 0; named < pages.size(); ++named) {
+    auto page = store_.allocate_page(pages[named].size_class);
+    if (page.has_value() && known(*page)) {
+      pages[named].page = *page;
+      continue;
+    }
+    // An id that cannot be given back waits for the next opening.
+    const std::uint64_t number = store_.number();
+    if (page.has_value()) static_cast<void>(store_.free_page(*page, number));
+    for (const NewPage& former : pages.first(named)) {
+      static_cast<void>(store_.free_page(former.page, number));
+    }
+    if (!page.has_value()) return fail(page.error());
+    return fail(ErrorCode::no_memory, "the address space reserved for pages is full");
+  }
+  return {};
+}
+
+// Memory has been taken for it.
+void Pool::create(const NewPage& wanted) noexcept {
+  const PageSlot page = wanted.page;
   // The store's maps grow in blocks of many pages.
   if (page.slot() % pages_per_look == 1) refresh_store_bytes();
-  if (!known(page)) {
-    error = fail(ErrorCode::no_memory, "the address space reserved for pages is full").error;
-    return Access::failed;
-  }
   charge_descriptor(page);
   Descriptor& descriptor = descriptors_[page];
   // Somebody may have a look at the id of a page that was there before.
   while (!descriptor.state.try_create()) base::pause_briefly();
-  waiter.memory_ = 0;
   const std::uint32_t index = take_frame(page);
   Frame& frame = frames_[index];
   frame.stamp.store(Frame::fresh, std::memory_order_relaxed);
   frame.owed.store(0, std::memory_order_relaxed);
   frame.fault.store(0, std::memory_order_relaxed);
-  frame.kind.store(header.kind, std::memory_order_relaxed);
-  frame.level.store(header.level, std::memory_order_relaxed);
+  frame.kind.store(wanted.header.kind, std::memory_order_relaxed);
+  frame.level.store(wanted.header.level, std::memory_order_relaxed);
   descriptor.heat.store(heat_of(frame), std::memory_order_relaxed);
   descriptor.frame.store(index, std::memory_order_release);
-  PageSlot batch[1] = {page};
-  if (memory_->kind() == MemoryKind::guard || size_class >= 2) {
-    static_cast<void>(memory_->populate(batch));
-  }
-  format::PageHeader head = header;
+  make_present(page);
+  format::PageHeader head = wanted.header;
   head.page_id = page.bits();
   if (head.length < sizeof head) head.length = sizeof head;
   store_page(resolve(page), &head, sizeof head);
-  give_back(waiter);
-  return Access::ready;
 }
 
 unsigned Pool::page_class_max() const noexcept {
@@ -213,9 +252,10 @@ Result<void> Pool::free_page(PageSlot page, std::uint64_t number) noexcept {
   FIRN_ASSERT(frames_[index].owed.load() == 0);
   descriptor.state.begin_free();
   PageSlot batch[1] = {page};
-  FIRN_ASSERT(memory_->release(batch).done == 1);
+  // If the kernel refuses, the next page of this id finds the memory there.
+  static_cast<void>(memory_->release(batch));
   descriptor.frame.store(0, std::memory_order_relaxed);
-  frames_.free(index);
+  frames_.free({&index, 1});
   const std::uint64_t bytes = page_bytes(page.size_class());
   frame_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
   if (descriptor.state.finish_free()) wake(descriptor);

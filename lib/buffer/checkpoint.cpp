@@ -1,9 +1,10 @@
 // The pool's part of a checkpoint: every image last changed under its number, or owed to it, goes
 // to the device; then the store publishes.
 //   1. begin_checkpoint: from here on changes are made under the next number.
-//   2. The frame table is swept until a sweep finds nothing left. A page that is latched
-//      exclusively may still be changed under this number, so the sweep comes back to it; one that
-//      is not was changed before, or will be changed under the next number and then save its image.
+//   2. The frame table is swept. A page that is latched exclusively may still be changed under this
+//      number, so the next sweep comes back to it; one that is not was changed before, or will be
+//      changed under the next number and then save its image. A frame with nothing left to write is
+//      not visited again, so that pages that are latched now and then cannot hold up the end.
 //   3. publish.
 #include "base/planted.hpp"
 #include "buffer/pool.hpp"
@@ -49,15 +50,19 @@ Result<void> Pool::checkpoint(runtime::ExecutorCore& executor,
 Result<void> Pool::write_until(runtime::ExecutorCore& executor, std::uint64_t number) noexcept {
   Waiter waiter(*this, *runtime::current_fiber());
   unsigned failed_sweeps = 0;
-  while (true) {
+  // What comes into later entries was loaded, or made under the next number.
+  const std::uint32_t end = frames_.end();
+  for (bool first = true;; first = false) {
     const std::uint64_t failed_before = counters_.failed_write_backs.load();
     std::uint64_t left = 0;
     std::uint64_t ended_before = 0;
     write_queue_.with_lock([&]() noexcept { ended_before = writes_ended_; });
-    for (std::uint32_t index = 1; index < frames_.end(); ++index) {
+    for (std::uint32_t index = 1; index < end; ++index) {
       if (index % visits_per_turn == 0) let_others_run(executor);
+      if (!first && frames_[index].swept) continue;
       while (true) {
         const Visit visit = visit_for_checkpoint(executor, index, number);
+        frames_[index].swept = visit == Visit::nothing;
         if (visit == Visit::left) ++left;
         if (visit != Visit::no_room) break;
         wait_for_write(waiter);

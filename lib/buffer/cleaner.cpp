@@ -56,16 +56,20 @@ void Pool::Cleaner::run() noexcept {
     const std::uint64_t evicted = pool_.evict(
         std::max<std::uint64_t>(wanted > limit ? wanted - limit : 0, smallest_page_bytes),
         visits_per_round);
-    const bool begun = clean_ahead();
+    const bool begun = clean_ahead(evicted == 0);
     const auto [failed_row, error] = pool_.write_queue_.with_lock(
         [this]() noexcept { return std::pair(pool_.writes_failed_row_, pool_.write_error_); });
-    const bool failing = failed_row > 0 || pool_.store_.failed();
+    const int refused = pool_.release_error_.load(std::memory_order_relaxed);
+    const bool failing = failed_row > 0 || refused != 0 || pool_.store_.failed();
     if (evicted > 0 || (begun && !failing)) {
       vain_rounds = 0;
     } else if (failing || ++vain_rounds * visits_per_round >
                               vain_rounds_max * std::uint64_t{pool_.frames_.end()}) {
       vain_rounds = 0;
-      if (pool_.store_.failed() || failed_row >= failed_row_max) {
+      if (refused != 0) {
+        pool_.bytes_.refuse_all(
+            fail_system(ErrorCode::no_memory, refused, "the kernel takes no memory back").error);
+      } else if (pool_.store_.failed() || failed_row >= failed_row_max) {
         pool_.bytes_.refuse_all(
             failed_row > 0 ? error
                            : fail(ErrorCode::failed, "the store takes no writes any more").error);
@@ -79,13 +83,15 @@ void Pool::Cleaner::run() noexcept {
   }
 }
 
-// Writes what the clock will come to; whether a write was begun.
-bool Pool::Cleaner::clean_ahead() noexcept {
+// Writes what the clock will come to; whether a write was begun. With `far` it looks at all frames:
+// a hand that goes round without finding anything may stop at the same place again and again.
+bool Pool::Cleaner::clean_ahead(bool far) noexcept {
   const std::uint32_t in_use = pool_.frames_.end() - 1;
   if (in_use == 0) return false;
   const std::uint64_t hand = pool_.hand_.load(std::memory_order_relaxed);
-  const std::uint64_t ahead = std::clamp<std::uint64_t>(
+  const std::uint64_t near = std::clamp<std::uint64_t>(
       in_use / ahead_part, std::min<std::uint64_t>(in_use, 64), ahead_max);
+  const std::uint64_t ahead = far ? in_use : near;
   if (clean_hand_ < hand || clean_hand_ >= hand + ahead) clean_hand_ = hand;
   bool begun = false;
   const std::uint64_t end = std::min(hand + ahead, clean_hand_ + visits_per_round);

@@ -27,7 +27,7 @@ class Pool::Cleaner {
   };
 
   void run() noexcept;
-  [[nodiscard]] bool clean_ahead() noexcept;
+  [[nodiscard]] bool clean_ahead(bool far) noexcept;
   void sleep(bool with_alarm) noexcept;
 
   Pool& pool_;

@@ -3,14 +3,15 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 
+#include <firn/assertion.hpp>
 #include <firn/result.hpp>
 
 #include "buffer/descriptor.hpp"
 #include "buffer/mapped.hpp"
 #include "buffer/memory.hpp"
+#include "buffer/touched.hpp"
 
 namespace firn::buffer {
 
@@ -21,31 +22,32 @@ class DescriptorTable {
       const std::uint64_t count = memory.slot_count(size_class);
       const std::uint64_t pages = count / descriptors_per_page + 1;
       FIRN_TRY_ASSIGN(descriptors_[size_class], Mapped::map(pages * smallest_page_bytes, false));
-      FIRN_TRY_ASSIGN(touched_[size_class],
-                      Mapped::map((pages / 64 + 1) * sizeof(std::uint64_t), false));
+      // Less what the class in the bits of an id adds, so that they need not be taken apart.
+      bases_[size_class] = reinterpret_cast<std::uintptr_t>(descriptors_[size_class].data()) -
+                           PageSlot(size_class, 0).bits() * sizeof(Descriptor);
+      FIRN_TRY(touched_[size_class].create(pages));
     }
     return {};
   }
 
+  /// Of a page that the pool knows.
   [[nodiscard]] Descriptor& operator[](PageSlot page) const noexcept {
-    auto* first = reinterpret_cast<Descriptor*>(descriptors_[page.size_class()].data());
-    return first[page.slot()];
+    FIRN_DEBUG_ASSERT(page.size_class() < size_class_count);
+    return *reinterpret_cast<Descriptor*>(bases_[page.size_class()] +
+                                          page.bits() * sizeof(Descriptor));
   }
   /// Before the first write to a descriptor; returns the bytes that it makes resident.
   [[nodiscard]] std::uint64_t touch(PageSlot page) noexcept {
-    const std::uint64_t place = page.slot() / descriptors_per_page;
-    auto* words = reinterpret_cast<std::atomic<std::uint64_t>*>(touched_[page.size_class()].data());
-    std::atomic<std::uint64_t>& word = words[place / 64];
-    const std::uint64_t bit = std::uint64_t{1} << (place % 64);
-    if ((word.load(std::memory_order_relaxed) & bit) != 0) return 0;
-    return (word.fetch_or(bit, std::memory_order_relaxed) & bit) != 0 ? 0 : smallest_page_bytes;
+    const bool first = touched_[page.size_class()].touch(page.slot() / descriptors_per_page);
+    return first ? smallest_page_bytes : 0;
   }
 
  private:
   static constexpr std::uint64_t descriptors_per_page = smallest_page_bytes / sizeof(Descriptor);
 
+  std::array<std::uintptr_t, size_class_count> bases_{};  // modulo 2^64
   std::array<Mapped, size_class_count> descriptors_;
-  std::array<Mapped, size_class_count> touched_;
+  std::array<TouchedParts, size_class_count> touched_;
 };
 
 }  // namespace firn::buffer

@@ -92,8 +92,19 @@ Pool::Adopted Pool::adopt(PageSlot page) noexcept {
   return exists ? Adopted::now_evicted : Adopted::no_image;
 }
 
-void Pool::charge_descriptor(PageSlot page) noexcept {
-  const std::uint64_t bytes = descriptors_.touch(page);
+void Pool::charge_descriptor(PageSlot page) noexcept { charge(descriptors_.touch(page)); }
+
+// One page table of the kernel's maps 2 MiB, and stays when the frames go.
+void Pool::charge_table(PageSlot page) noexcept {
+  constexpr unsigned table_class = 9;  // of a page as large as what one table maps
+  const unsigned size_class = page.size_class();
+  const bool first = tables_[size_class].touch(page.slot() >> (table_class - size_class));
+  if (first && !FIRN_PLANTED("pool-tables-uncharged")) {
+    charge(smallest_page_bytes);
+  }
+}
+
+void Pool::charge(std::uint64_t bytes) noexcept {
   if (bytes == 0) return;
   bytes_.force(bytes);
   other_bytes_.fetch_add(bytes, std::memory_order_relaxed);
@@ -102,16 +113,21 @@ void Pool::charge_descriptor(PageSlot page) noexcept {
 std::uint32_t Pool::take_frame(PageSlot page) noexcept {
   std::uint64_t grown = 0;
   const std::uint32_t index = frames_.allocate(page, grown);
-  if (grown > 0) {
-    bytes_.force(grown);
-    other_bytes_.fetch_add(grown, std::memory_order_relaxed);
-  }
+  charge(grown);
+  charge_table(page);
   const unsigned size_class = page.size_class();
   frame_bytes_.fetch_add(page_bytes(size_class), std::memory_order_relaxed);
   unsigned largest = class_max_.load(std::memory_order_relaxed);
   while (largest < size_class && !class_max_.compare_exchange_weak(largest, size_class)) {
   }
   return index;
+}
+
+// Below 16 KiB, on a stock kernel, the access itself is the cheaper way.
+void Pool::make_present(PageSlot page) noexcept {
+  if (memory_->kind() != MemoryKind::guard && page.size_class() < 2) return;
+  PageSlot batch[1] = {page};
+  static_cast<void>(memory_->populate(batch));
 }
 
 // Owns the io bit; memory and permission have been taken, by the waiter or for it.
@@ -157,11 +173,7 @@ void Pool::start_read(runtime::ExecutorCore& executor, PageSlot page, Waiter* wa
   FIRN_ASSERT(record->bounce != nullptr);
   read.data = record->bounce;
 #endif
-  // Below 16 KiB, on a stock kernel, the access itself is the cheaper way.
-  if (memory_->kind() == MemoryKind::guard || page.size_class() >= 2) {
-    PageSlot batch[1] = {page};
-    static_cast<void>(memory_->populate(batch));
-  }
+  make_present(page);
   if (FIRN_PLANTED("pool-two-reads")) {
     auto* other = new store::PageRead();
     other->page = page;
@@ -203,9 +215,10 @@ void Pool::end_read(FaultRecord& record) noexcept {
     record.failed.store(true, std::memory_order_release);
     counters_.failed_faults.fetch_add(1, std::memory_order_relaxed);
     PageSlot batch[1] = {page};
-    FIRN_ASSERT(memory_->release(batch).done == 1);
+    // If the kernel refuses, the next read of the page finds the memory there.
+    static_cast<void>(memory_->release(batch));
     descriptor.frame.store(0, std::memory_order_relaxed);
-    frames_.free(index);
+    frames_.free({&index, 1});
     frame_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
   }
   if (descriptor.state.finish_fault(success) && !FIRN_PLANTED("pool-lost-wake")) wake(descriptor);
@@ -277,33 +290,22 @@ void Pool::prefetch(runtime::ExecutorCore& executor, std::span<const PageSlot> p
 }
 
 Access Pool::shared_or_park(Waiter& waiter, PageSlot page, Error& error) noexcept {
-  if (!known(page)) return fault_or_park(waiter, page, error);
-  Descriptor& descriptor = descriptors_[page];
-  for (int spin = 0;; ++spin) {
-    const PageWord word = descriptor.state.load();
-    if (word.available(Want::share)) {
-      if (!descriptor.state.try_share(word)) continue;
-      touch(descriptor);
-      return Access::ready;
-    }
-    if (!word.readable() && !word.exclusive()) {
-      const Access got = fault_or_park(waiter, page, error);
-      if (got != Access::again) return got;
-    } else if (spin < spin_count_max) {
-      base::pause_briefly();
-    } else if (park(waiter, page, Want::share)) {
-      return Access::parked;
-    }
-  }
+  return latch_or_park(waiter, page, Want::share, error);
 }
 
 Access Pool::exclusive_or_park(Waiter& waiter, PageSlot page, Error& error) noexcept {
+  return latch_or_park(waiter, page, Want::exclusive, error);
+}
+
+Access Pool::latch_or_park(Waiter& waiter, PageSlot page, Want want, Error& error) noexcept {
   if (!known(page)) return fault_or_park(waiter, page, error);
   Descriptor& descriptor = descriptors_[page];
   for (int spin = 0;; ++spin) {
     const PageWord word = descriptor.state.load();
-    if (word.available(Want::exclusive)) {
-      if (!descriptor.state.try_exclusive(word)) continue;
+    if (word.available(want)) {
+      const bool taken = want == Want::share ? descriptor.state.try_share(word)
+                                             : descriptor.state.try_exclusive(word);
+      if (!taken) continue;
       touch(descriptor);
       return Access::ready;
     }
@@ -312,7 +314,7 @@ Access Pool::exclusive_or_park(Waiter& waiter, PageSlot page, Error& error) noex
       if (got != Access::again) return got;
     } else if (spin < spin_count_max) {
       base::pause_briefly();
-    } else if (park(waiter, page, Want::exclusive)) {
+    } else if (park(waiter, page, want)) {
       return Access::parked;
     }
   }

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <span>
 
 #include <firn/assertion.hpp>
 #include <firn/result.hpp>
@@ -29,6 +30,7 @@ struct Frame {
   std::atomic<std::uint32_t> fault{0};  // record of the read that brought the page, from 1; or 0
   std::atomic<format::PageKind> kind{format::PageKind::none};
   std::atomic<std::uint8_t> level{0};
+  bool swept = false;  // the checkpointer's: nothing is left to write
 };
 static_assert(sizeof(Frame) == 32);
 
@@ -54,7 +56,7 @@ class FrameTable {
       } else {
         index = end_.load(std::memory_order_relaxed);
         FIRN_ASSERT(index <= count_max_);
-        end_.store(index + 1, std::memory_order_release);
+        end_.store(index + 1, std::memory_order_seq_cst);  // likewise
         if (index % entries_per_page == 1) grown = smallest_page_bytes;
       }
     }
@@ -62,11 +64,17 @@ class FrameTable {
     frames_[index].page.store(page.bits(), std::memory_order_seq_cst);
     return index;
   }
-  void free(std::uint32_t index) noexcept {
-    frames_[index].page.store(0, std::memory_order_relaxed);
+  void free(std::span<const std::uint32_t> indices) noexcept {
+    if (indices.empty()) return;
+    std::uint32_t former = 0;
+    for (const std::uint32_t index : indices) {
+      frames_[index].page.store(0, std::memory_order_relaxed);
+      frames_[index].link.store(former, std::memory_order_relaxed);
+      former = index;
+    }
     const base::SpinGuard guard(lock_);
-    frames_[index].link.store(free_, std::memory_order_relaxed);
-    free_ = index;
+    frames_[indices.front()].link.store(free_, std::memory_order_relaxed);
+    free_ = indices.back();
   }
   [[nodiscard]] Frame& operator[](std::uint32_t index) const noexcept { return frames_[index]; }
   /// Behind the last entry that was ever in use.

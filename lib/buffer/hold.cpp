@@ -35,14 +35,30 @@ void Pool::leave_fault(Waiter& waiter) noexcept {
 }
 
 void Pool::give_back(Waiter& waiter) noexcept {
+  let_go(waiter);
+  creations_.give(waiter.creation_);
+  waiter.creation_ = 0;
+}
+
+// What it has made it still holds.
+void Pool::let_go(Waiter& waiter) noexcept {
   leave_fault(waiter);
   waiter.refused_ = false;
-  if (waiter.kept_.valid()) drop_keep(waiter.kept_);
-  waiter.kept_ = PageSlot();
-  while (waiter.held_count_ > 0) drop_keep(waiter.held_[--waiter.held_count_]);
+  drop_keeps(waiter);
   if (waiter.favoured_) favour_given_.store(false);
   waiter.favoured_ = false;
   waiter.fault_count_ = 0;
+  give_back_granted(waiter);
+}
+
+void Pool::drop_keeps(Waiter& waiter) noexcept {
+  if (waiter.kept_.valid()) drop_keep(waiter.kept_);
+  waiter.kept_ = PageSlot();
+  while (waiter.held_count_ > 0) drop_keep(waiter.held_[--waiter.held_count_]);
+}
+
+// For one page, and not used.
+void Pool::give_back_granted(Waiter& waiter) noexcept {
   tickets_.give(waiter.ticket_);
   reads_.give(waiter.read_);
   bytes_.give(waiter.memory_);
@@ -158,10 +174,7 @@ bool Pool::park(Waiter& waiter, PageSlot page, Want want) noexcept {
       confirm_keep(descriptor, bytes)) {
     waiter.kept_ = page;
   }
-  tickets_.give(waiter.ticket_);
-  reads_.give(waiter.read_);
-  bytes_.give(waiter.memory_);
-  waiter.ticket_ = waiter.read_ = waiter.memory_ = 0;
+  give_back_granted(waiter);
   const bool parked = runtime::ParkingLot::shared().park(
       &descriptor, waiter.runnable_,
       [&]() noexcept {
@@ -185,7 +198,7 @@ bool Pool::park(Waiter& waiter, PageSlot page, Want want) noexcept {
 
 // To the end of its executor's queue: for what nobody can be woken for.
 void Pool::park_again(Waiter& waiter) noexcept {
-  give_back(waiter);
+  let_go(waiter);
   waiter.commit();
   waiter.wake();
 }

@@ -41,11 +41,12 @@ constexpr std::uint64_t round_up(std::uint64_t bytes) noexcept {
   return (bytes + region_alignment - 1) / region_alignment * region_alignment;
 }
 
-// Kernels without huge pages refuse the advice, which is as good.
-void advise_region(std::byte* base, std::uint64_t bytes) noexcept {
-  static_cast<void>(::madvise(base, bytes, MADV_NOHUGEPAGE));
-  const int kept_from_children = ::madvise(base, bytes, MADV_DONTFORK);
-  FIRN_ASSERT(kept_from_children == 0);
+// Kernels without huge pages refuse the first advice, which is as good.
+Result<void> advise_region(const MemoryCalls& calls, std::byte* base,
+                           std::uint64_t bytes) noexcept {
+  static_cast<void>(calls.madvise(base, bytes, MADV_NOHUGEPAGE));
+  if (calls.madvise(base, bytes, MADV_DONTFORK) == 0) return {};
+  return fail_system(ErrorCode::no_memory, errno, "madvise(MADV_DONTFORK) on a region");
 }
 
 }  // namespace
@@ -146,7 +147,7 @@ Result<void> Memory::map(const MemoryOptions& options, int protection) noexcept 
       error.value = bytes;
       return fail(error);  // the destructor unmaps
     }
-    advise_region(next, bytes);
+    FIRN_TRY(advise_region(calls_, next, bytes));
     next += bytes + gap_bytes;
   }
   return {};
@@ -154,8 +155,8 @@ Result<void> Memory::map(const MemoryOptions& options, int protection) noexcept 
 
 Memory::~Memory() {
   if (mapping_ == nullptr || owner_ != ::getpid()) return;
-  const int unmapped = ::munmap(mapping_, mapping_bytes_);
-  FIRN_ASSERT(unmapped == 0);
+  // If even this needs memory that is not there, the address space stays.
+  static_cast<void>(::munmap(mapping_, mapping_bytes_));
 }
 
 void Memory::prepare(std::span<PageSlot> batch) const noexcept {

@@ -112,6 +112,13 @@ class Memory {
     return bases_[page.size_class()] + page.slot() * page_bytes(page.size_class());
   }
 
+  /// For who computes addresses itself: resolve(page) is this, modulo 2^64, plus the bits of the id
+  /// shifted by the binary logarithm of the page's size.
+  [[nodiscard]] std::uintptr_t folded_base(unsigned size_class) const noexcept {
+    const std::uint64_t first = PageSlot(size_class, 0).bits() * page_bytes(size_class);
+    return reinterpret_cast<std::uintptr_t>(bases_[size_class]) - first;
+  }
+
   /// Makes the pages accessible and their frames present where that is cheaper than a fault each.
   virtual BatchResult populate(std::span<PageSlot> batch) noexcept = 0;
   /// Gives the frames back to the kernel; afterwards the pages read as `stale_read()` says.

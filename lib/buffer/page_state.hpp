@@ -44,7 +44,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <optional>
 
 #include <firn/assertion.hpp>
 
@@ -77,12 +76,19 @@ class PageState {
     return PageWord(word_.load(std::memory_order_seq_cst));
   }
 
-  /// The word to read under, or nothing if the page cannot be read now.
-  [[nodiscard]] std::optional<PageWord> optimistic_begin() const noexcept {
-    const PageWord seen = load();
-    if (!seen.readable()) return std::nullopt;
-    return seen;
-  }
+  /// The word to read under, or nothing if the page cannot be read now. As std::optional, whose
+  /// flag of its own costs more than all the rest.
+  class Seen {
+   public:
+    constexpr explicit Seen(PageWord word) noexcept : word_(word) {}
+    [[nodiscard]] constexpr bool has_value() const noexcept { return word_.readable(); }
+    constexpr explicit operator bool() const noexcept { return has_value(); }
+    [[nodiscard]] constexpr PageWord operator*() const noexcept { return word_; }
+
+   private:
+    PageWord word_;
+  };
+  [[nodiscard]] Seen optimistic_begin() const noexcept { return Seen(load()); }
   /// Whether everything copied since `seen` was loaded is one state of the page.
   [[nodiscard]] bool validate(PageWord seen) const noexcept {
     FIRN_DEBUG_ASSERT(seen.readable());
@@ -90,7 +96,8 @@ class PageState {
     return seen.validates(load());
 #else
     std::atomic_thread_fence(std::memory_order_acquire);
-    return seen.validates(PageWord(word_.load(std::memory_order_relaxed)));
+    const PageWord now(word_.load(std::memory_order_relaxed));
+    return now == seen || seen.validates(now);  // mostly nothing at all has changed
 #endif
   }
 

@@ -20,8 +20,9 @@ constexpr std::uint64_t buffer_bytes_max = 64ULL << 20;
 constexpr std::uint32_t writes_max = 256;
 // Pages that must fit, or no operation gets anywhere.
 constexpr std::uint64_t frame_count_min = 8;
-// Of the memory for frames, what only background work takes.
-constexpr std::uint64_t reserve_part = 64;
+// Of the memory for frames, what only background work takes: less than the cleaner keeps free, so
+// that operations seldom have to evict themselves.
+constexpr std::uint64_t reserve_part = 256;
 
 std::uint64_t buffer_bytes(std::uint64_t asked, std::uint64_t budget, std::uint64_t part) noexcept {
   if (asked != 0) return asked;
@@ -43,10 +44,10 @@ Pool::~Pool() {
 // Late optimistic readers of evicted pages recover from their faults.
 Result<void> Pool::register_memory() noexcept {
   if (memory_->stale_read() != StaleRead::fault) return {};
-  const std::byte* first = resolve(PageSlot(0, 0));
+  const std::byte* first = memory_->resolve(PageSlot(0, 0));
   const std::byte* end = first;
   for (unsigned size_class = 0; size_class < size_class_count; ++size_class) {
-    const std::byte* region = resolve(PageSlot(size_class, 0));
+    const std::byte* region = memory_->resolve(PageSlot(size_class, 0));
     first = std::min(first, region);
     end = std::max(end, region + memory_->slot_count(size_class) * page_bytes(size_class));
   }
@@ -74,6 +75,12 @@ Result<void> Pool::open() noexcept {
   FIRN_TRY(register_memory());
   FIRN_TRY(descriptors_.create(*memory_));
   FIRN_TRY(frames_.create(options_.memory_budget_max / smallest_page_bytes + frame_count_min));
+  constexpr std::uint64_t table_bytes = 2_MiB;  // that one of the kernel's page tables maps
+  for (unsigned size_class = 0; size_class < size_class_count; ++size_class) {
+    const std::uint64_t bytes = memory_->slot_count(size_class) * page_bytes(size_class);
+    FIRN_TRY(tables_[size_class].create(bytes / table_bytes + 1));
+    page_bases_[size_class] = memory_->folded_base(size_class);
+  }
   const std::uint64_t budget = options_.memory_budget;
   FIRN_TRY(write_arena_.create(buffer_bytes(options_.write_buffer_bytes, budget, 32)));
   FIRN_TRY(copy_arena_.create(buffer_bytes(options_.copy_buffer_bytes, budget, 64)));
@@ -147,6 +154,7 @@ void Pool::spread_budget() noexcept {
   const std::uint64_t limit = bytes_.limit();
   const std::uint64_t overhead = overhead_bytes();
   const std::uint64_t for_frames = limit > overhead ? limit - overhead : 0;
+  creations_.set_limit(for_frames / 4);
   tickets_.set_limit(for_frames / 2);
   bytes_.set_reserve(for_frames / reserve_part / smallest_page_bytes * smallest_page_bytes);
 }
@@ -165,6 +173,7 @@ PoolStatistics Pool::statistics() const noexcept {
   figures.budget_bytes = bytes_.limit();
   figures.used_bytes = bytes_.used();
   figures.fixed_bytes = fixed_bytes_;
+  figures.table_bytes = other_bytes_.load(std::memory_order_relaxed);
   figures.frame_bytes = frame_bytes_.load(std::memory_order_relaxed);
   figures.faults = counters_.faults.load(std::memory_order_relaxed);
   figures.fault_bytes = counters_.fault_bytes.load(std::memory_order_relaxed);
@@ -200,7 +209,7 @@ void Pool::check_well_formed() const noexcept {
   }
   FIRN_ASSERT(frame_bytes == frame_bytes_.load());
   FIRN_ASSERT(bytes_.used() == overhead_bytes() + frame_bytes);
-  FIRN_ASSERT(tickets_.used() == 0 && reads_.used() == 0);
+  FIRN_ASSERT(creations_.used() == 0 && tickets_.used() == 0 && reads_.used() == 0);
   FIRN_ASSERT(copy_arena_.bytes() - copy_arena_.free_bytes() == owed_units * smallest_page_bytes);
   FIRN_ASSERT(write_arena_.free_bytes() == write_arena_.bytes());
   copy_arena_.check_well_formed();

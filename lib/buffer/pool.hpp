@@ -12,9 +12,10 @@
 //      waited for it gets the error.
 //   3. One transfer per page at a time; no latch spans one. Images of a page are written in the
 //      order of their numbers.
-//   4. The budget counts frames, descriptors, tables, buffers and the store's maps. Memory is
-//      counted before it is used and given back after it is released, so the sum never exceeds it
-//      but for descriptors and maps, which grow when they must; the cleaner makes that good.
+//   4. The budget counts frames, descriptors, the pool's and the kernel's page tables, buffers and
+//      the store's maps. Memory is counted before it is used and given back after it is released,
+//      so the sum never exceeds it but for descriptors, tables and maps, which grow when they must;
+//      the cleaner makes that good.
 //   5. A page that was dirty when a checkpoint's number was fixed is written under that number: as
 //      it is, or from a copy that the first change under the next number has made ("owed"). While a
 //      page owes an image it is neither written otherwise, evicted nor freed.
@@ -43,6 +44,7 @@
 #include "buffer/descriptors.hpp"
 #include "buffer/frames.hpp"
 #include "buffer/memory.hpp"
+#include "buffer/touched.hpp"
 #include "buffer/transfer.hpp"
 #include "buffer/waiter.hpp"
 #include "store/store.hpp"
@@ -57,6 +59,13 @@ enum class Access : std::uint8_t {
   again,   ///< something has changed: start again
   parked,  ///< the waiter runs again later; nothing of it may be touched now
   failed,  ///< the error says why
+};
+
+/// A page that is to be made.
+struct NewPage {
+  unsigned size_class = 0;
+  format::PageHeader header;  ///< of its first bytes; id, domain and version are filled in
+  PageSlot page;              ///< outcome
 };
 
 /// What the owner of a kind of pages knows about them.
@@ -87,6 +96,7 @@ struct PoolStatistics {
   std::uint64_t budget_bytes = 0;
   std::uint64_t used_bytes = 0;   ///< of the budget
   std::uint64_t fixed_bytes = 0;  ///< of them: buffers and records
+  std::uint64_t table_bytes = 0;  ///< of them: descriptors, frame table, the kernel's page tables
   std::uint64_t frame_bytes = 0;  ///< of them: pages
   std::uint64_t faults = 0;
   std::uint64_t fault_bytes = 0;
@@ -121,7 +131,11 @@ class Pool {
     return page.valid() && page.slot() < memory_->slot_count(page.size_class());
   }
   [[nodiscard]] Descriptor& descriptor(PageSlot page) const noexcept { return descriptors_[page]; }
-  [[nodiscard]] std::byte* resolve(PageSlot page) const noexcept { return memory_->resolve(page); }
+  [[nodiscard]] std::byte* resolve(PageSlot page) const noexcept {
+    FIRN_DEBUG_ASSERT(known(page));
+    return reinterpret_cast<std::byte*>(page_bases_[page.size_class()] +
+                                        (page.bits() << page_shift(page.size_class())));
+  }
   /// The page was used: gives it another chance. A load where it is hot already.
   void touch(Descriptor& page) noexcept {
     if (page.heat.load(std::memory_order_relaxed) == 0) [[unlikely]]
@@ -151,8 +165,11 @@ class Pool {
   [[nodiscard]] unsigned page_class_max() const noexcept;
 
   // Change (change.cpp).
-  /// A new page with a head, latched exclusively. Nothing may be latched before. It becomes dirty
-  /// by begin_change; who does not want it frees it.
+  /// New pages with heads, latched exclusively, all or none. Nothing may be latched before; others
+  /// may be afterwards, and waited for, until waiter.done(): so many pages are never held like this
+  /// that nobody could load another. They become dirty by begin_change; who does not want one frees
+  /// it.
+  Access create_or_park(Waiter& waiter, std::span<NewPage> pages, Error& error) noexcept;
   Access create_or_park(Waiter& waiter, unsigned size_class, const format::PageHeader& header,
                         PageSlot& page, Error& error) noexcept;
   /// A page just created, still latched and not yet changed, is kept beyond the release of its
@@ -213,8 +230,12 @@ class Pool {
   Result<void> register_memory() noexcept;
 
   // fault.cpp, hold.cpp
+  Access latch_or_park(Waiter& waiter, PageSlot page, Want want, Error& error) noexcept;
   bool take_outcome(Waiter& waiter, PageSlot page, Error& error) noexcept;
   void give_back(Waiter& waiter) noexcept;
+  void let_go(Waiter& waiter) noexcept;
+  void give_back_granted(Waiter& waiter) noexcept;
+  void drop_keeps(Waiter& waiter) noexcept;
   void leave_fault(Waiter& waiter) noexcept;
   Access keep_or_park(Waiter& waiter, PageSlot page) noexcept;
   Access memory_or_park(Waiter& waiter, std::uint64_t bytes) noexcept;
@@ -234,9 +255,18 @@ class Pool {
   void warm_up(Descriptor& page) noexcept;
   [[nodiscard]] static std::uint16_t heat_of(const Frame& frame) noexcept;
   std::uint32_t take_frame(PageSlot page) noexcept;
+  void make_present(PageSlot page) noexcept;
   void charge_descriptor(PageSlot page) noexcept;
+  void charge_table(PageSlot page) noexcept;
+  void charge(std::uint64_t bytes) noexcept;
+
+  // evict.cpp
+  [[nodiscard]] std::size_t retire(std::span<PageSlot> batch, std::uint32_t in_use) noexcept;
+  std::uint64_t give_up_memory(std::span<PageSlot> pages) noexcept;
 
   // change.cpp
+  Result<void> name_pages(std::span<NewPage> pages) noexcept;
+  void create(const NewPage& wanted) noexcept;
   [[nodiscard]] bool old_image_unwritten(PageSlot page, std::uint64_t number) const noexcept;
   [[nodiscard]] bool save_owed(PageSlot page) noexcept;
   void drop_owed(PageSlot page) noexcept;
@@ -271,8 +301,10 @@ class Pool {
   store::Store& store_;
   PoolOptions options_;
   std::unique_ptr<Memory> memory_;
+  std::array<std::uintptr_t, size_class_count> page_bases_{};  // Memory::folded_base
   DescriptorTable descriptors_;
   FrameTable frames_;
+  std::array<TouchedParts, size_class_count> tables_;  // the kernel's page tables, by 2 MiB
   std::array<KindHooks, kind_count_max> hooks_{};
   std::array<bool, kind_count_max> registered_{};
   std::uint64_t fixed_bytes_ = 0;
@@ -280,10 +312,11 @@ class Pool {
 
   // The budget, and what else there is a limited number of.
   Quota bytes_;
-  Quota tickets_;  // bytes of pages with a keep count
+  Quota creations_{true};  // bytes of new pages whose makers may still wait for others
+  Quota tickets_{true};    // bytes of pages with a keep count
   Quota reads_;
   std::atomic<std::uint64_t> frame_bytes_{0};
-  std::atomic<std::uint64_t> other_bytes_{0};  // descriptors, frame table
+  std::atomic<std::uint64_t> other_bytes_{0};  // descriptors, frame table, page tables
   std::atomic<std::uint64_t> store_bytes_{0};
   std::atomic<unsigned> class_max_{0};  // largest class of a page so far
 
@@ -307,6 +340,7 @@ class Pool {
   Arena copy_arena_;  // under copy_lock_
 
   std::atomic<std::uint64_t> hand_{0};  // of the clock: next frame to look at
+  std::atomic<int> release_error_{0};   // errno of the last release, or 0
   std::atomic<bool> work_pending_{false};
   std::unique_ptr<Cleaner> cleaner_;
   std::atomic<bool> checkpoint_running_{false};

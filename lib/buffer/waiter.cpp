@@ -9,7 +9,8 @@ void Waiter::done() noexcept { pool_.give_back(*this); }
 bool Quota::add(std::uint64_t amount, std::uint64_t reserve) noexcept {
   std::uint64_t used = used_.load(std::memory_order_relaxed);
   do {
-    if (used + amount + reserve > limit_.load(std::memory_order_relaxed)) return false;
+    const bool there = used + amount + reserve <= limit_.load(std::memory_order_relaxed);
+    if (!there && !(one_always_ && used == 0)) return false;
   } while (!used_.compare_exchange_weak(used, used + amount));
   return true;
 }

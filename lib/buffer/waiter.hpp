@@ -2,8 +2,9 @@
 // parking lot: amounts that are granted in order of arrival, and room that is tried for again.
 //
 // What a waiter may hold while it is parked, in the order in which it is taken, so that no cycle
-// can form: a keep count on the page it wants (a ticket), the permission for one read, memory. It
-// holds no latch, and whoever is asked for one of them never waits for those before it.
+// can form: the permission for pages that it makes, a keep count on the page it wants (a ticket),
+// the permission for one read, memory. It holds no latch but those of pages that it has made and
+// that nobody knows yet, and whoever is asked for one of them never waits for those before it.
 #pragma once
 
 #include <array>
@@ -36,7 +37,7 @@ class Waiter {
   Waiter(const Waiter&) = delete;
   Waiter& operator=(const Waiter&) = delete;
 
-  /// All pages are latched, or none is wanted any more.
+  /// All pages are latched, or none is wanted any more; new ones are freed, or it waits no longer.
   void done() noexcept;
 
   bool scan = false;        ///< what it loads may be evicted at once
@@ -64,6 +65,7 @@ class Waiter {
   bool favoured_ = false;
   std::uint32_t fault_count_ = 0;
   FaultRecord* fault_ = nullptr;  // the read it waited for
+  std::uint64_t creation_ = 0;    // granted, of new pages
   std::uint64_t ticket_ = 0;      // granted, not yet used for a keep count
   std::uint64_t memory_ = 0;      // granted
   std::uint64_t read_ = 0;        // granted: 1
@@ -79,8 +81,13 @@ class Waiter {
 /// An amount of something of which there is so much: bytes of memory, tickets, reads. Shared.
 ///   1. Nobody overtakes: while somebody waits, what is given back goes to the first one.
 ///   2. What is granted counts as taken before the waiter wakes.
+///   3. With `one_always`, nobody waits for ever where the limit has become less than one wants:
+///   who
+///      is alone gets it.
 class Quota {
  public:
+  explicit Quota(bool one_always = false) noexcept : one_always_(one_always) {}
+
   /// Takes `amount` if it is there and nobody waits for some; background work waits for nobody.
   [[nodiscard]] bool take(std::uint64_t amount, bool background) noexcept;
   /// Counts it even beyond the limit.
@@ -103,6 +110,7 @@ class Quota {
   [[nodiscard]] bool add(std::uint64_t amount, std::uint64_t reserve) noexcept;
   void grant() noexcept;
 
+  const bool one_always_;
   std::atomic<std::uint64_t> used_{0};
   std::atomic<std::uint64_t> limit_{0};
   std::atomic<std::uint64_t> reserve_{0};

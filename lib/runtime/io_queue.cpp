@@ -133,7 +133,11 @@ void IoQueue::submit(IoRequest& request) noexcept {
   request.retry_count = 0;
   ++under_way_count_;
   wait_in_line(request);
-  if (!executor_.ticking()) keep_awake();
+  if (!executor_.ticking()) {
+    keep_awake();
+  } else if (++collected_count_ >= eager_count) {
+    hand_over();
+  }
 }
 
 // In a tick its end hands the requests over; outside, and when the kernel is short of something,
@@ -147,6 +151,14 @@ void IoQueue::keep_awake() noexcept {
 void IoQueue::pump() noexcept {
   // The request that watches the descriptor may end at any time.
   if (under_way_count_ == 0 && (ring_ == nullptr || !ring_->has_completions())) return;
+  hand_over();
+  if (ring_ != nullptr) harvest();
+  // What came back to be tried again waits for the next round, and so does what was not taken.
+  if (first_waiting_ != nullptr && in_flight_count_ < in_flight_count_max) keep_awake();
+}
+
+void IoQueue::hand_over() noexcept {
+  collected_count_ = 0;
   stay_on_thread();
   Runnable* for_threads = nullptr;
   Runnable* last_for_threads = nullptr;
@@ -179,9 +191,7 @@ void IoQueue::pump() noexcept {
   if (count_for_threads > 0) threads_->post(for_threads, last_for_threads, count_for_threads);
   if (ring_ == nullptr) return;
   if (taken) taken = ring_->enter();
-  harvest();
-  // What came back to be tried again waits for the next round, and so does what was not taken.
-  if (!taken || (first_waiting_ != nullptr && in_flight_count_ < in_flight_count_max)) keep_awake();
+  if (!taken) keep_awake();
 }
 
 void IoQueue::harvest() noexcept {

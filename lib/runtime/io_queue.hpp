@@ -2,7 +2,9 @@
 // threads of the process. Owner thread: the one that ticks the executor.
 //
 //   1. `submit` never blocks, fails or calls anybody back; `done` comes from the executor's tick.
-//   2. Requests are collected and handed to the kernel once per round of a tick. What exceeds
+//   2. Requests are collected and handed to the kernel once per round of a tick, and as soon as
+//   there
+//      are a few, so that the device works while the round goes on. What exceeds
 //      `in_flight_count_max` waits in a list through the requests themselves: nothing is lost.
 //   3. A request ends once, after all bytes were transferred or with an errno. Short transfers go
 //      on where they stopped, EINTR and EAGAIN are tried again, -ECANCELED is an error as any.
@@ -76,6 +78,9 @@ class IoQueue final : public CompletionSource {
   static constexpr std::uint32_t in_flight_count_max = 1024;
   /// Handed over by one system call.
   static constexpr std::uint32_t submission_count_max = 256;
+  /// Collected in a tick before they are handed over. The kernel keeps what comes in one call back
+  /// from the device until it has prepared all of it, microseconds each; a call costs about 0.3.
+  static constexpr std::uint32_t eager_count = 8;
   /// EINTR and EAGAIN of one request; then they are its error.
   static constexpr std::uint32_t retry_count_max = 1000;
 
@@ -108,6 +113,7 @@ class IoQueue final : public CompletionSource {
   [[nodiscard]] Result<void> open_threads() noexcept;
   void stay_on_thread() noexcept;
   void pump() noexcept;
+  void hand_over() noexcept;
   void harvest() noexcept;
   void completed(IoRequest& request, int result) noexcept;
   void wait_in_line(IoRequest& request) noexcept;
@@ -130,6 +136,7 @@ class IoQueue final : public CompletionSource {
 
   Runnable* first_waiting_ = nullptr;
   Runnable* last_waiting_ = nullptr;
+  std::uint32_t collected_count_ = 0;  // since the last hand-over
   std::size_t under_way_count_ = 0;
   std::uint32_t in_flight_count_ = 0;  // in the ring or with the helper threads
 };

@@ -142,14 +142,13 @@ void Store::finish_read(PageRead& read) noexcept {
       read.outcome = corrupt_page(read.page, format::describe(fault), header.page_id);
     } else {
       const std::size_t whole = format::page_bytes(read.page.size_class());
-      std::memset(read.data + read.image_bytes, 0, whole - read.image_bytes);
+      if (read.image_bytes < whole) {
+        std::memset(read.data + read.image_bytes, 0, whole - read.image_bytes);
+      }
     }
   }
-  {
-    const base::SpinGuard guard(impl_->mutex);
-    ++impl_->statistics.page_reads;
-    impl_->statistics.page_read_bytes += read.image_bytes;
-  }
+  impl_->page_reads.fetch_add(1, std::memory_order_relaxed);
+  impl_->page_read_bytes.fetch_add(read.image_bytes, std::memory_order_relaxed);
   read.done(read);
 }
 
@@ -264,6 +263,8 @@ void Store::give_back(Extent extent, std::uint64_t number) noexcept {
 StoreStatistics Store::statistics() const noexcept {
   const base::SpinGuard guard(impl_->mutex);
   StoreStatistics statistics = impl_->statistics;
+  statistics.page_reads = impl_->page_reads.load(std::memory_order_relaxed);
+  statistics.page_read_bytes = impl_->page_read_bytes.load(std::memory_order_relaxed);
   statistics.number = number();
   statistics.published_number = published_number();
   statistics.open_count = impl_->open_count;

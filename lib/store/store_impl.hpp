@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -58,6 +59,10 @@ struct Store::Impl {
   std::array<IdSpace, format::size_class_count> ids;
   std::uint64_t next_version = 0;
   StoreStatistics statistics;
+
+  // Any thread: reads take no mutex.
+  std::atomic<std::uint64_t> page_reads{0};
+  std::atomic<std::uint64_t> page_read_bytes{0};
 
   // The checkpointer's own; one at a time.
   std::vector<ExtentReference> references;  // mapping extents of the published checkpoint, in order

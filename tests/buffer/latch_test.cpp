@@ -40,7 +40,7 @@ TEST_CASE("latch: only version and exclusion disturb an optimistic read", "[latc
   PageState state;
   make_resident(state);
   make_dirty(state);
-  const PageWord seen = state.optimistic_begin().value();
+  const PageWord seen = *state.optimistic_begin();
   REQUIRE(state.try_share(seen));
   REQUIRE(state.validate(seen));
   REQUIRE(state.begin_write_back());

@@ -153,10 +153,19 @@ class Run {
     }
     return false;
   }
-  static PageDeed deed(base::Random& random) {
-    switch (random.below(16)) {
+  // Five pages at once, and two new ones beside two others, need more than the fewest frames.
+  [[nodiscard]] PageDeed deed(base::Random& random) const {
+    constexpr std::uint64_t frames_for_many = 16;
+    const bool many =
+        options_.frames >= frames_for_many && options_.class_count == 1 && !options_.resizes;
+    switch (random.below(many ? 19 : 16)) {
       case 0:
+      case 16:
         return PageDeed::free;
+      case 17:
+        return PageDeed::split;
+      case 18:
+        return PageDeed::change_five;
       case 1:
       case 2:
         return PageDeed::create;

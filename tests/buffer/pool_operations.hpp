@@ -2,6 +2,7 @@
 // content follows from page and generation.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstring>
@@ -9,18 +10,12 @@
 #include <optional>
 #include <vector>
 
-#include <firn/operation.hpp>
-
 #include "base/yield.hpp"
-#include "buffer/optimistic_read.hpp"
-#include "buffer/pool.hpp"
+#include "buffer/pool_operation.hpp"
+#include "store/aligned_block.hpp"
 #include "store/page_io.hpp"
 
 namespace firn::test {
-
-using buffer::Access;
-using buffer::PageSlot;
-using buffer::Pool;
 
 /// What the pages should hold. One thread, or under the exclusive latch of the page.
 struct PageModel {
@@ -31,7 +26,8 @@ struct PageModel {
   };
   std::vector<Entry> entries;
   std::uint64_t last_generation = 0;
-  std::uint64_t reads = 0, changes = 0, frees = 0, creations = 0, errors = 0, restarts = 0;
+  std::uint64_t reads = 0, changes = 0, frees = 0, creations = 0, splits = 0, errors = 0,
+                restarts = 0;
   bool may_fail = false;  // the device does
   const char* wrong = nullptr;
 
@@ -44,14 +40,15 @@ struct PageModel {
   }
 };
 
-enum class PageDeed : std::uint8_t { read, change, change_two, create, free };
+/// `change_two` and `change_five`: the two given, and those between and behind them. `split`: makes
+/// two pages, then latches the two given as well, changes them and gives up the new ones.
+enum class PageDeed : std::uint8_t { read, change, change_two, change_five, split, create, free };
 
-class PageOperation final : public Operation<int> {
+class PageOperation final : public PoolOperation {
  public:
   PageOperation(Pool& pool, PageModel& model, PageDeed deed, std::size_t first, std::size_t second,
                 unsigned size_class)
-      : waiter_(pool, *this),
-        pool_(pool),
+      : PoolOperation(pool),
         model_(model),
         deed_(deed),
         first_(first),
@@ -59,25 +56,16 @@ class PageOperation final : public Operation<int> {
         size_class_(size_class) {}
 
  private:
-  using Progress = firn::detail::Progress;
-
-  Progress step() noexcept override {
-    const Progress progress = act();
-    if (progress != Progress::waiting) waiter_.done();
-    return progress;
-  }
-  void settle(Progress progress) noexcept override {
-    if (progress == Progress::failed) return settle_with(fail(error_));
-    settle_with(Result<int>(0));
-  }
-
-  Progress act() noexcept {
+  Progress act() noexcept override {
     switch (deed_) {
       case PageDeed::read:
         return read();
       case PageDeed::change:
       case PageDeed::change_two:
+      case PageDeed::change_five:
         return change();
+      case PageDeed::split:
+        return split();
       case PageDeed::create:
         return create();
       case PageDeed::free:
@@ -187,21 +175,6 @@ class PageOperation final : public Operation<int> {
     return std::nullopt;
   }
 
-  // After a change was refused: until it may be allowed, and without a latch, whose release would
-  // wake the others who wait for the same.
-  std::optional<Progress> settle() noexcept {
-    while (unsettled_count_ > 0) {
-      const std::span<const PageSlot> pages(unsettled_.data(), unsettled_count_);
-      const bool freeing = deed_ == PageDeed::free;
-      const Access access = pool_.settle_or_park(waiter_, freeing ? pages.first(0) : pages,
-                                                 freeing ? pages : pages.first(0), error_);
-      if (access == Access::parked) return Progress::waiting;
-      if (access == Access::failed) return Progress::failed;
-      unsettled_count_ = 0;
-    }
-    return std::nullopt;
-  }
-
   void check_content(const PageModel::Entry& entry) noexcept {
     std::uint64_t generation = 0;
     model_.check(check_page(pool_.resolve(entry.page), entry.page, generation),
@@ -217,36 +190,135 @@ class PageOperation final : public Operation<int> {
     buffer::store_page(pool_.resolve(page) + bytes / 2, content->data() + bytes / 2, bytes / 2);
   }
 
+  // The entries that the operation changes, each once.
+  std::span<const std::size_t> wanted() noexcept {
+    const std::size_t most = deed_ == PageDeed::change ? 1 : deed_ == PageDeed::change_five ? 5 : 2;
+    std::size_t count = 0;
+    for (std::size_t offset = 0; count < most && offset < 2 * most; ++offset) {
+      const std::size_t entry =
+          offset == 0 ? first_ : (second_ + offset - 1) % model_.entries.size();
+      const auto end = wanted_.begin() + static_cast<std::ptrdiff_t>(count);
+      if (std::find(wanted_.begin(), end, entry) == end) wanted_[count++] = entry;
+      if (offset + 1 == most && most <= 2) break;  // perhaps only one
+    }
+    return {wanted_.data(), count};
+  }
+
   Progress change() noexcept {
-    std::array<std::size_t, 2> entries = {first_, second_};
-    const std::size_t count = deed_ == PageDeed::change_two && first_ != second_ ? 2 : 1;
-    const std::span<const std::size_t> wanted(entries.data(), count);
+    const std::span<const std::size_t> entries = wanted();
     while (true) {
-      if (auto progress = settle()) return *progress;
-      if (auto progress = latch_all(wanted)) return *progress;
-      std::array<PageSlot, 2> pages;
-      for (std::size_t index = 0; index < count; ++index) {
-        check_content(model_.entries[entries[index]]);
-        pages[index] = model_.entries[entries[index]].page;
-      }
-      yield();
+      if (auto progress = settle_change()) return *progress;
+      if (auto progress = latch_all(entries)) return *progress;
+      const KnownPages pages = known_pages(entries);
       std::uint64_t number = 0;
-      const std::span<const PageSlot> changed(pages.data(), count);
-      if (!pool_.begin_change(changed, {}, number)) {
-        for (const PageSlot page : changed) pool_.release_exclusive(page);
-        unsettled_ = pages;
-        unsettled_count_ = count;
+      if (!pool_.begin_change(pages.span(), {}, number)) {
+        refused(pages.span(), {});
         continue;
       }
-      for (std::size_t index = 0; index < count; ++index) {
-        model_.entries[entries[index]].generation = ++model_.last_generation;
-      }
-      for (std::size_t index = 0; index < count; ++index) {
-        write_content(pages[index], model_.entries[entries[index]].generation);
-      }
-      for (const PageSlot page : changed) pool_.release_exclusive(page);
-      ++model_.changes;
+      write_and_release(entries);
       return Progress::yes;
+    }
+  }
+
+  struct KnownPages {
+    std::array<PageSlot, page_count_max> pages;
+    std::size_t count = 0;
+    [[nodiscard]] std::span<const PageSlot> span() const noexcept { return {pages.data(), count}; }
+  };
+  // Of entries that are latched.
+  KnownPages known_pages(std::span<const std::size_t> entries) noexcept {
+    KnownPages known;
+    for (const std::size_t index : entries) {
+      check_content(model_.entries[index]);
+      known.pages[known.count++] = model_.entries[index].page;
+    }
+    yield();
+    return known;
+  }
+  void write_and_release(std::span<const std::size_t> entries) noexcept {
+    for (const std::size_t index : entries) {
+      model_.entries[index].generation = ++model_.last_generation;
+    }
+    for (const std::size_t index : entries) {
+      write_content(model_.entries[index].page, model_.entries[index].generation);
+    }
+    for (const std::size_t index : entries) pool_.release_exclusive(model_.entries[index].page);
+    ++model_.changes;
+  }
+
+  // As a node is split: new pages first, then those that are known, which may have to be loaded
+  // and waited for; then one change of all.
+  Progress split() noexcept {
+    while (true) {
+      if (const auto progress = settle_change()) {
+        if (*progress == Progress::failed) give_up_new();
+        return *progress;
+      }
+      if (!made_) {
+        for (buffer::NewPage& wanted : new_pages_) {
+          wanted.size_class = size_class_;
+          wanted.header.kind = format::PageKind::raw;
+        }
+        const Access access = pool_.create_or_park(waiter_, new_pages_, error_);
+        if (access == Access::parked) return Progress::waiting;
+        if (access != Access::ready) {
+          model_.failed(error_, "a creation failed");
+          return Progress::failed;
+        }
+        made_ = true;
+      }
+      const std::span<const std::size_t> entries = wanted();
+      if (const auto progress = latch_all(entries)) {
+        if (*progress != Progress::waiting) give_up_new();
+        return *progress;
+      }
+      if (!split_latched(entries)) continue;
+      made_ = false;
+      return Progress::yes;
+    }
+  }
+  // Entries without a page get the new ones; those that nobody needs are freed.
+  bool split_latched(std::span<const std::size_t> entries) noexcept {
+    const KnownPages known = known_pages(entries);
+    KnownPages changed = known;
+    std::array<std::size_t, 2> takers{};
+    std::size_t taken = 0;
+    for (std::size_t index = 0; index < model_.entries.size() && taken < takers.size(); ++index) {
+      if (model_.entries[index].exists) continue;
+      changed.pages[changed.count++] = new_pages_[taken].page;
+      takers[taken++] = index;
+    }
+    KnownPages freed;
+    for (std::size_t rest = taken; rest < new_pages_.size(); ++rest) {
+      freed.pages[freed.count++] = new_pages_[rest].page;
+    }
+    std::uint64_t number = 0;
+    if (!pool_.begin_change(changed.span(), freed.span(), number)) {
+      refused(known.span(), {});
+      return false;
+    }
+    std::array<std::size_t, page_count_max> all{};
+    std::copy(entries.begin(), entries.end(), all.begin());
+    for (std::size_t place = 0; place < taken; ++place) {
+      all[entries.size() + place] = takers[place];
+      model_.entries[takers[place]] = {.page = new_pages_[place].page, .exists = true};
+    }
+    model_.creations += taken;
+    write_and_release({all.data(), entries.size() + taken});
+    for (const PageSlot page : freed.span()) {
+      model_.check(pool_.free_page(page, number).has_value(), "a new page cannot be freed");
+    }
+    ++model_.splits;
+    return true;
+  }
+  void give_up_new() noexcept {
+    if (!made_) return;
+    made_ = false;
+    const std::array<PageSlot, 2> pages = {new_pages_[0].page, new_pages_[1].page};
+    std::uint64_t number = 0;
+    model_.check(pool_.begin_change({}, pages, number), "a new page owes nothing");
+    for (const PageSlot page : pages) {
+      model_.check(pool_.free_page(page, number).has_value(), "a new page cannot be freed");
     }
   }
 
@@ -283,18 +355,15 @@ class PageOperation final : public Operation<int> {
 
   Progress free() noexcept {
     while (true) {
-      const std::array<std::size_t, 1> wanted = {first_};
-      if (auto progress = settle()) return *progress;
-      if (auto progress = latch_all(wanted)) return *progress;
+      const std::array<std::size_t, 1> entries = {first_};
+      if (auto progress = settle_change()) return *progress;
+      if (auto progress = latch_all(entries)) return *progress;
       PageModel::Entry& entry = model_.entries[first_];
       const PageSlot page = entry.page;
       std::uint64_t number = 0;
-      const std::span<const PageSlot> freed(&page, 1);
       waiter_.done();
-      if (!pool_.begin_change({}, freed, number)) {
-        pool_.release_exclusive(page);
-        unsettled_[0] = page;
-        unsettled_count_ = 1;
+      if (!pool_.begin_change({}, {&page, 1}, number)) {
+        refused({}, {&page, 1});
         continue;
       }
       entry.exists = false;
@@ -304,15 +373,14 @@ class PageOperation final : public Operation<int> {
     }
   }
 
-  buffer::Waiter waiter_;
-  Pool& pool_;
   PageModel& model_;
   const PageDeed deed_;
   const std::size_t first_;
   const std::size_t second_;
   const unsigned size_class_;
-  std::array<PageSlot, 2> unsettled_;
-  std::size_t unsettled_count_ = 0;
+  std::array<std::size_t, page_count_max> wanted_{};
+  std::array<buffer::NewPage, 2> new_pages_;
+  bool made_ = false;  // the new pages, and they are latched
 };
 
 }  // namespace firn::test

@@ -1,8 +1,10 @@
 // How fast frames are given back to the kernel: one call per page against batches, with each way
 // that this kernel offers, and in the buffer pool's own loop.
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <new>
+#include <random>
 #include <vector>
 
 #include <fmt/format.h>
@@ -18,7 +20,6 @@ namespace firn::cli {
 namespace {
 
 using buffer::MemoryKind;
-using Clock = std::chrono::steady_clock;
 
 constexpr std::uint32_t rounds = 4;
 
@@ -61,13 +62,14 @@ class PoolLoop {
   explicit PoolLoop(const BenchOptions& options) : options_(options) {}
 
   Result<void> open();
-  Result<void> measure(const Emit& emit);
+  void measure(bool in_order, const Emit& emit);
 
  private:
   template <class Work>
   Result<void> on_fiber(Work work);
   Result<void> fill();
   void load();
+  void evict_all();
 
   const BenchOptions options_;
   // In the order of their lives.
@@ -157,41 +159,55 @@ void PoolLoop::load() {
   }
 }
 
-Result<void> PoolLoop::measure(const Emit& emit) {
+void PoolLoop::evict_all() {
+  // Each visit costs a page one of its few chances; the loop ends where all are gone.
+  for (unsigned turn = 0; turn < 8 && pool_->statistics().frame_bytes > 0; ++turn) {
+    static_cast<void>(
+        pool_->evict(pool_->statistics().frame_bytes, static_cast<std::uint32_t>(options_.pages)));
+  }
+}
+
+// Pages whose frames were filled in the order of their addresses, as by a scan, or in any.
+void PoolLoop::measure(bool in_order, const Emit& emit) {
+  std::mt19937_64 random(1);
   double seconds = 0;
   std::uint64_t evicted = 0;
+  evict_all();
   const std::uint64_t calls_before = pool_->memory().statistics().release_calls;
   for (std::uint32_t round = 0; round < rounds; ++round) {
-    if (round > 0) load();
-    const std::uint64_t before = pool_->statistics().evictions;
-    const auto begin = Clock::now();
-    // Each visit costs a page one of its few chances; the loop ends where all are gone.
-    for (unsigned turn = 0; turn < 8 && pool_->statistics().frame_bytes > 0; ++turn) {
-      static_cast<void>(pool_->evict(pool_->statistics().frame_bytes,
-                                     static_cast<std::uint32_t>(options_.pages)));
+    // The order in which frames are filled is that of the clock.
+    if (in_order) {
+      std::sort(pages_.begin(), pages_.end());
+    } else {
+      std::shuffle(pages_.begin(), pages_.end(), random);
     }
-    seconds += std::chrono::duration<double>(Clock::now() - begin).count();
+    load();
+    const std::uint64_t before = pool_->statistics().evictions;
+    const double begin = benchmark::processor_seconds();
+    evict_all();
+    seconds += benchmark::processor_seconds() - begin;
     evicted += pool_->statistics().evictions - before;
   }
   const double rate = static_cast<double>(evicted) / seconds;
   const buffer::MemoryStatistics memory = pool_->memory().statistics();
   emit({{"bench", "evict"},
         {"by", "pool"},
+        {"order", in_order ? "addresses" : "random"},
         {"memory", name_of(pool_->memory().kind())},
         {"page_bytes", buffer::smallest_page_bytes},
         {"pages", evicted},
         {"system_calls", memory.release_calls - calls_before},
         {"pages_per_second", rate}},
-       fmt::format("{:16} with {}         {:6.2f} million pages/s", "the pool's loop",
-                   name_of(pool_->memory().kind()), rate / 1e6));
-  return {};
+       fmt::format("{:16} {:22}  {:6.2f} million pages/s", "the pool's loop",
+                   in_order ? "in order" : "in random order", rate / 1e6));
 }
 
 Result<void> run(const BenchOptions& options, const Emit& emit) {
   FIRN_TRY(measure_calls(options, emit));
   PoolLoop loop(options);
   FIRN_TRY(loop.open());
-  return loop.measure(emit);
+  for (const bool in_order : {false, true}) loop.measure(in_order, emit);
+  return {};
 }
 
 }  // namespace

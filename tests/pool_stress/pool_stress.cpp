@@ -1,19 +1,22 @@
-// The pool under threads with executors of their own, over a segment in memory: 64 frames, pages
-// that are read - changed - freed and made again, checkpoints and the cleaner all the while.
+// The pool under threads with executors of their own, over a segment in memory: 4 threads on 64
+// frames, pages that are read - changed - freed and made again, checkpoints and the cleaner all the
+// while. Meant for the sanitizers.
+//
+//   test_pool-stress [SECONDS] [SEED]      3 seconds, or 60 with FIRN_LONG in the environment
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <deque>
+#include <memory>
 #include <random>
+#include <string>
 #include <thread>
+#include <vector>
 
-#include <firn/fiber.hpp>
-
-#include "buffer/pool_operations.hpp"
+#include "buffer/pool_operation.hpp"
 #include "runtime/executor_access.hpp"
 #include "segment/memory.hpp"
-#include "support/catch.hpp"
+#include "store/page_io.hpp"
 
 namespace {
 
@@ -35,6 +38,7 @@ struct Stress {
   std::array<StressPlace, place_count> places;
   std::atomic<std::uint64_t> generation{0};
   std::atomic<bool> stop{false};
+  std::atomic<unsigned> others{thread_count - 1};  // threads at work but the first
   std::atomic<const char*> failure{nullptr};
   std::atomic<std::uint64_t> reads{0}, changes{0}, frees{0}, creations{0}, restarts{0};
 
@@ -43,28 +47,13 @@ struct Stress {
   }
 };
 
-class StressOperation final : public Operation<int> {
+class StressOperation final : public PoolOperation {
  public:
   StressOperation(Stress& stress, unsigned deed, std::size_t place)
-      : waiter_(*stress.pool, *this),
-        stress_(stress),
-        pool_(*stress.pool),
-        place_(stress.places[place]),
-        deed_(deed) {}
+      : PoolOperation(*stress.pool), stress_(stress), place_(stress.places[place]), deed_(deed) {}
 
  private:
-  using Progress = firn::detail::Progress;
-
-  Progress step() noexcept override {
-    const Progress progress = act();
-    if (progress != Progress::waiting) waiter_.done();
-    return progress;
-  }
-  void settle(Progress progress) noexcept override {
-    if (progress == Progress::failed) return settle_with(fail(error_));
-    settle_with(Result<int>(0));
-  }
-  Progress act() noexcept {
+  Progress act() noexcept override {
     switch (deed_) {
       case 0:
         return replace();
@@ -131,13 +120,9 @@ class StressOperation final : public Operation<int> {
   Progress change(bool freeing) noexcept {
     while (true) {
       Error error;
-      if (unsettled_.valid()) {
-        const std::span<const PageSlot> pages(&unsettled_, 1);
-        const Access access = pool_.settle_or_park(waiter_, freeing ? pages.first(0) : pages,
-                                                   freeing ? pages : pages.first(0), error);
-        if (access == Access::parked) return Progress::waiting;
-        stress_.check(access == Access::again, "a page cannot be settled");
-        unsettled_ = PageSlot();
+      if (const auto progress = settle_change()) {
+        stress_.check(*progress == Progress::waiting, "a page cannot be settled");
+        return *progress;
       }
       const PageSlot page = this->page();
       if (!page.valid()) return Progress::no;
@@ -158,9 +143,10 @@ class StressOperation final : public Operation<int> {
       waiter_.done();
       std::uint64_t number = 0;
       const std::span<const PageSlot> one(&page, 1);
-      if (!pool_.begin_change(freeing ? one.first(0) : one, freeing ? one : one.first(0), number)) {
-        pool_.release_exclusive(page);
-        unsettled_ = page;
+      const auto changed = freeing ? one.first(0) : one;
+      const auto freed = freeing ? one : one.first(0);
+      if (!pool_.begin_change(changed, freed, number)) {
+        refused(changed, freed);
         continue;
       }
       if (freeing) {
@@ -185,7 +171,7 @@ class StressOperation final : public Operation<int> {
 
   // Frees the page of the place, or makes one.
   Progress replace() noexcept {
-    if (page().valid() || unsettled_.valid()) return change(true);
+    if (page().valid() || settling()) return change(true);
     format::PageHeader header;
     header.kind = format::PageKind::raw;
     PageSlot made;
@@ -209,16 +195,14 @@ class StressOperation final : public Operation<int> {
     pool_.release_exclusive(made);
     return Progress::yes;
   }
-  buffer::Waiter waiter_;
   Stress& stress_;
-  Pool& pool_;
   StressPlace& place_;
   const unsigned deed_;
-  PageSlot unsettled_;
 };
 
 // One thread: an executor with a handful of operations under way.
-void work(Stress& stress, unsigned seed, std::atomic<bool>& checkpoints_ended, bool first) {
+void work(Stress& stress, unsigned seed, std::atomic<bool>& checkpoints_ended, unsigned index) {
+  const bool first = index == 0;
   auto created = runtime::ExecutorCore::create();
   stress.check(created.has_value(), "no executor");
   if (!created.has_value()) return;
@@ -227,7 +211,7 @@ void work(Stress& stress, unsigned seed, std::atomic<bool>& checkpoints_ended, b
   std::mt19937 random(seed);
   if (first) {
     stress.check(stress.pool->start_background(core).has_value(), "no cleaner");
-  } else if (seed % thread_count == 1) {
+  } else if (index == 1) {
     const auto spawned = fiber::spawn(executor, [&]() noexcept {
       while (!stress.stop.load()) {
         stress.check(stress.pool->checkpoint(core, {}).has_value(), "a checkpoint failed");
@@ -239,7 +223,8 @@ void work(Stress& stress, unsigned seed, std::atomic<bool>& checkpoints_ended, b
   }
   std::array<std::optional<StressOperation>, 8> flying;
   bool busy = true;
-  while (busy || !checkpoints_ended.load()) {
+  // The first one cleans, so it stays to the end.
+  while (busy || !checkpoints_ended.load() || (first && stress.others.load() > 0)) {
     busy = false;
     for (auto& operation : flying) {
       if (operation.has_value() && operation->done()) operation.reset();
@@ -251,49 +236,48 @@ void work(Stress& stress, unsigned seed, std::atomic<bool>& checkpoints_ended, b
     }
     executor.tick(std::chrono::nanoseconds(0));
   }
-  if (first) stress.pool->stop_background();
+  if (first) {
+    stress.pool->stop_background();
+  } else {
+    stress.others.fetch_sub(1);
+  }
 }
 
-}  // namespace
+[[noreturn]] void die(const std::string& what) {
+  std::fprintf(stderr, "pool-stress: %s\n", what.c_str());
+  std::_Exit(1);
+}
+template <class T>
+T must(Result<T> result) {
+  if (!result.has_value()) die(result.error().message());
+  return *std::move(result);
+}
 
-TEST_CASE("pool: threads that read - change - free and make pages over few frames agree",
-          "[pool][park]") {
-  const char* wanted = std::getenv("FIRN_STRESS_SECONDS");
-  const int seconds = wanted == nullptr ? 2 : std::atoi(wanted);
-  const unsigned seed = std::random_device{}() / thread_count * thread_count;
-  auto created = runtime::ExecutorCore::create();
-  REQUIRE(created.has_value());
-  runtime::ExecutorCore& core = **created;
+void run(int seconds, unsigned seed) {
+  runtime::ExecutorCore& core = *must(runtime::ExecutorCore::create());
   Executor executor = ExecutorAccess::adopt(&core);
-  auto backend = segment::MemoryBackend::create({.size_bytes = 256ULL << 20});
-  REQUIRE(backend.has_value());
+  const auto backend = must(segment::MemoryBackend::create({.size_bytes = 256ULL << 20}));
   std::unique_ptr<store::Store> store;
-  bool made = false;
-  REQUIRE(fiber::spawn(executor, [&]() noexcept {
-            auto result = store::Store::create(core, **backend, {}, 77);
-            if (result.has_value()) store = std::move(*result);
-            made = true;
-          }).has_value());
-  while (!made) executor.tick(std::chrono::milliseconds(1));
-  REQUIRE(store != nullptr);
+  const bool ran = run_on_fiber(
+      executor, [&]() noexcept { store = must(store::Store::create(core, *backend, {}, 77)); });
+  if (!ran) die("no fiber");
   buffer::PoolOptions options;
   options.memory_budget = 2ULL << 20;
   options.write_buffer_bytes = 128 * 1024;
   options.copy_buffer_bytes = 64 * 1024;
   options.reads_max = 32;
   options.memory.data_bytes = 256ULL << 20;
-  auto pool = buffer::Pool::create(*store, options);
-  if (!pool.has_value()) FAIL(pool.error().message());
+  const auto pool = must(buffer::Pool::create(*store, options));
   Stress stress;
-  stress.pool = pool->get();
-  // The first page brings the maps' first block and the first descriptors.
-  const buffer::PoolStatistics before = (*pool)->statistics();
+  stress.pool = pool.get();
+  // The first page brings the maps' first block, the first descriptors and page tables.
   constexpr std::uint64_t maps_bytes = 192 * 1024;
-  REQUIRE((*pool)->set_budget(before.used_bytes + maps_bytes + frame_bytes).has_value());
+  const std::uint64_t budget = pool->statistics().used_bytes + maps_bytes + frame_bytes;
+  if (const auto set = pool->set_budget(budget); !set.has_value()) die(set.error().message());
   std::atomic<bool> checkpoints_ended{false};
   std::vector<std::thread> threads;
   for (unsigned index = 0; index < thread_count; ++index) {
-    threads.emplace_back([&, index] { work(stress, seed + index, checkpoints_ended, index == 0); });
+    threads.emplace_back([&, index] { work(stress, seed + index, checkpoints_ended, index); });
   }
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   while (std::chrono::steady_clock::now() < end && stress.failure.load() == nullptr) {
@@ -301,21 +285,34 @@ TEST_CASE("pool: threads that read - change - free and make pages over few frame
   }
   stress.stop.store(true);
   for (std::thread& thread : threads) thread.join();
-  const buffer::PoolStatistics figures = (*pool)->statistics();
+  const buffer::PoolStatistics figures = pool->statistics();
   const auto ull = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
   std::printf(
-      "pool stress: seed %u, %s reads: %llu, %llu changes, %llu made, %llu freed, %llu restarts; "
-      "%llu faults, %llu evictions, %llu writes, %llu owed, %llu checkpoints, %llu page waits, "
-      "%llu memory waits\n",
-      seed, buffer::shared_reads ? "shared" : "optimistic", ull(stress.reads), ull(stress.changes),
-      ull(stress.creations), ull(stress.frees), ull(stress.restarts), ull(figures.faults),
-      ull(figures.evictions), ull(figures.write_backs), ull(figures.owed_copies),
-      ull(figures.checkpoints), ull(figures.page_waits), ull(figures.memory_waits));
-  INFO("seed " << seed);
-  if (stress.failure.load() != nullptr) FAIL(stress.failure.load());
-  CHECK(figures.faults > 0);
-  CHECK(figures.evictions > 0);
-  CHECK(figures.checkpoints > 0);
-  (*pool)->check_well_formed();
+      "pool-stress: seed %u, %d s, %s reads: %llu, %llu changes, %llu made, %llu freed, %llu "
+      "restarts; %llu faults, %llu evictions, %llu writes, %llu owed, %llu checkpoints, %llu page "
+      "waits, %llu memory waits\n",
+      seed, seconds, buffer::shared_reads ? "shared" : "optimistic", ull(stress.reads),
+      ull(stress.changes), ull(stress.creations), ull(stress.frees), ull(stress.restarts),
+      ull(figures.faults), ull(figures.evictions), ull(figures.write_backs),
+      ull(figures.owed_copies), ull(figures.checkpoints), ull(figures.page_waits),
+      ull(figures.memory_waits));
+  std::fflush(stdout);
+  if (stress.failure.load() != nullptr) die(stress.failure.load());
+  if (figures.faults == 0 || figures.evictions == 0 || figures.checkpoints == 0) {
+    die("no faults, no evictions or no checkpoints");
+  }
+  pool->check_well_formed();
   store->check_well_formed();
+}
+
+}  // namespace
+
+int main(int argument_count, char** arguments) {
+  const int usual = std::getenv("FIRN_LONG") != nullptr ? 60 : 3;
+  const int seconds = argument_count > 1 ? std::atoi(arguments[1]) : usual;
+  const auto seed = argument_count > 2
+                        ? static_cast<unsigned>(std::strtoul(arguments[2], nullptr, 10))
+                        : std::random_device{}();
+  run(seconds, seed);
+  return 0;
 }
