@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -139,8 +140,14 @@ FIRN_API std::uint64_t fingerprint(const TypeDescription& type) noexcept;
 // Made by the first call, which throws when there is no memory for that.
 template <class Type>
 std::uint64_t fingerprint_of() {
-  static const std::uint64_t number = fingerprint(describe<Type>());
-  return number;
+  // No guarded static: the first comers would sleep on it.
+  static constinit std::atomic<std::uint64_t> number{0};
+  std::uint64_t known = number.load(std::memory_order_relaxed);
+  if (known == 0) {
+    known = fingerprint(describe<Type>());
+    number.store(known, std::memory_order_relaxed);
+  }
+  return known;
 }
 using FingerprintFunction = std::uint64_t (*)();
 FIRN_API Progress follow(OperationBase& operation, Error& error, DomainCore& domain,
