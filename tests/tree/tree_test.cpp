@@ -232,7 +232,6 @@ TEST_CASE("tree: many operations under way agree with a map of their keys", "[tr
     };
     std::vector<Flight> flights(24);
     std::vector<bool> busy(mix.keys);
-    Result<void> checkpoint;
     const auto land = [&](Flight& flight) {
       if (flight.operation == nullptr || !flight.operation->done()) return;
       TreeOperation& its = *flight.operation;
