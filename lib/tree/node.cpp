@@ -383,7 +383,11 @@ void NodeEditor::erase(std::uint32_t index) noexcept {
   const Slot its = slot(index);
   const std::uint32_t size = payload_size(its);
   head_.heap_used -= size;
-  if (its.offset == head_.heap_begin) head_.heap_begin += size;
+  if (its.offset == head_.heap_begin) {
+    head_.heap_begin += size;
+    // Empty fences lie in the heap as well.
+    if (head_.lower_size + head_.upper_size == 0) head_.fences = head_.heap_begin;
+  }
   std::byte* place = page_ + slots_at + index * slot_bytes;
   const std::size_t behind = (head_.count - index - 1u) * std::size_t{slot_bytes};
 #ifdef FIRN_ATOMIC_PAGE_BYTES
