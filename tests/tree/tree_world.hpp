@@ -7,61 +7,10 @@
 #include <string>
 #include <vector>
 
-#include <firn/operation.hpp>
-
 #include "buffer/pool_world.hpp"
-#include "tree/tree.hpp"
+#include "tree/tree_operation.hpp"
 
 namespace firn::test {
-
-using tree::Target;
-using tree::Write;
-
-inline Bytes bytes_of(const std::string& text) { return Bytes(std::string_view(text)); }
-
-enum class TreeDeed : std::uint8_t { lookup, write, move };
-
-/// One step of a tree as an operation; the answer stays in it.
-class TreeOperation final : public Operation<bool> {
- public:
-  TreeOperation(buffer::Pool& pool, tree::Tree& tree) : pool_(pool), tree_(tree) {}
-
-  TreeDeed deed = TreeDeed::lookup;
-  Write kind = Write::put;
-  Target target = Target::first;
-  std::string key, value;
-  std::optional<std::string> found;  // lookup
-  int pairs = 0;                     // write
-  tree::Position* position = nullptr;
-  Buffer key_out, value_out;  // move
-
- private:
-  using Progress = firn::detail::Progress;
-  Progress step() noexcept override {
-    tree::Caller caller(pool_, *this);
-    switch (deed) {
-      case TreeDeed::lookup:
-        found.reset();
-        return tree_.lookup(caller, error_, bytes_of(key),
-                            {[](void* context, Bytes bytes) noexcept {
-                               static_cast<TreeOperation*>(context)->found =
-                                   std::string(bytes.text());
-                             },
-                             this});
-      case TreeDeed::write:
-        return tree_.write(caller, error_, kind, bytes_of(key), bytes_of(value), pairs);
-      case TreeDeed::move:
-        return tree_.move(caller, error_, *position, target, bytes_of(key), key_out, value_out);
-    }
-    return Progress::no;
-  }
-  void settle(Progress progress) noexcept override {
-    if (progress == Progress::failed) return settle_with(fail(error_));
-    settle_with(progress == Progress::yes);
-  }
-  buffer::Pool& pool_;
-  tree::Tree& tree_;
-};
 
 struct TreeWorldOptions {
   std::uint64_t seed = 1;
