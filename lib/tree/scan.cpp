@@ -125,7 +125,8 @@ Progress Tree::move(Caller& caller, Error& error, Position& position, Target tar
         NodeReader node(position.image.data(), position.image.size());
         const bool upper = forward(target);
         static_cast<void>(node.open(0, shape_.table, by_bytes()));
-        if (!node.has_fence(upper)) {
+        const bool ends_early = FIRN_PLANTED("tree-cursor-ends-at-empty") && node.count() == 0;
+        if (!node.has_fence(upper) || ends_early) {
           caller.done();
           return Progress::no;
         }

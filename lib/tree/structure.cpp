@@ -130,6 +130,27 @@ Tree::Walk Tree::create_node(Caller& caller, Error& error, unsigned size_class, 
   return Walk::done;
 }
 
+// A change found one of these pages latched. Parks until it is not, since each attempt costs a page
+// id; never `done`.
+Tree::Walk Tree::wait_for_latches(Caller& caller, Error& error,
+                                  std::span<const PageSlot> pages) noexcept {
+  for (const PageSlot page : pages) {
+    const PageWord word = pool_.descriptor(page).state.load();
+    if (!word.exclusive() && word.share_count() == 0) continue;
+    switch (pool_.exclusive_or_park(caller.waiter(), page, error)) {
+      case Access::parked:
+        return Walk::parked;
+      case Access::ready:
+        pool_.release_exclusive(page);
+        break;
+      case Access::failed:
+      case Access::again:
+        break;
+    }
+  }
+  return Walk::again;
+}
+
 // Makes room in the leaf of the path: divides it, or the lowest node above it whose parent has room
 // for one more; never `done`. `key` is what asks for room.
 Tree::Walk Tree::split(Caller& caller, Error& error, Path& path, Bytes key) noexcept {
@@ -155,7 +176,7 @@ Tree::Walk Tree::split_node(Caller& caller, Error& error, Path& path, unsigned d
   if (!latched.take(above.page, above.word) || !latched.take(step.page, step.word)) {
     latched.release();
     drop_page(right);
-    return Walk::again;
+    return wait_for_latches(caller, error, std::array{above.page, step.page});
   }
   FIRN_YIELD("tree.split");
   if (!is_node(step.page, path.leaf - depth) || !is_node(above.page, path.leaf - depth + 1)) {
@@ -185,8 +206,9 @@ Tree::Walk Tree::split_node(Caller& caller, Error& error, Path& path, unsigned d
     return Walk::failed;
   }
   const std::array<PageSlot, 3> changed{above.page, step.page, right};
+  const std::size_t left_out = FIRN_PLANTED("tree-split-without-parent") ? 1 : 0;
   std::uint64_t number = 0;
-  if (!pool_.begin_change(changed, {}, number)) {
+  if (!pool_.begin_change(std::span(changed).subspan(left_out), {}, number)) {
     latched.release();
     drop_page(right);
     return settle(caller, error, std::span(changed).first(2), {});
@@ -199,9 +221,12 @@ Tree::Walk Tree::split_node(Caller& caller, Error& error, Path& path, unsigned d
   NodeEditor left_image =
       NodeEditor::make(scratch.first.data(), size, node.level(), shape_.table,
                        {fences.lower, boundary, fences.has_lower, true}, by_bytes());
-  NodeEditor right_image =
-      NodeEditor::make(scratch.second.data(), size, node.level(), shape_.table,
-                       {cut.separator.view(), fences.upper, true, fences.has_upper}, by_bytes());
+  NodeEditor right_image = NodeEditor::make(
+      scratch.second.data(), size, node.level(), shape_.table,
+      {cut.separator.view(), fences.upper, true,
+       fences.has_upper &&
+           !(FIRN_PLANTED("tree-append-loses-fence") && cut.right_begin == node.count())},
+      by_bytes());
   if (node.level() > 0) {
     left_image.set_first_child(node.child(0));
     right_image.set_first_child(node.child(cut.right_begin));
@@ -236,7 +261,7 @@ Tree::Walk Tree::grow_root(Caller& caller, Error& error, const Path& path) noexc
   std::uint64_t number = 0;
   if (!latched.take(root.page, root.word)) {
     drop_page(below);
-    return Walk::again;
+    return wait_for_latches(caller, error, {&root.page, 1});
   }
   if (!pool_.begin_change(changed, {}, number)) {
     latched.release();
@@ -274,7 +299,7 @@ Tree::Walk Tree::grow_leaf(Caller& caller, Error& error, const Path& path,
   if (!latched.take(above.page, above.word) || !latched.take(step.page, step.word)) {
     latched.release();
     drop_page(larger);
-    return Walk::again;
+    return wait_for_latches(caller, error, std::array{above.page, step.page});
   }
   const std::array<PageSlot, 2> changed{above.page, larger};
   const std::array<PageSlot, 1> freed{step.page};
@@ -387,10 +412,11 @@ bool Tree::try_merge_pair(const Path& path, unsigned depth, std::uint32_t left_i
   const NodeEditor right(pool_.resolve(right_page), bytes_of(right_page));
   const Fences lower = left.fences();
   const Fences upper = right.fences();
-  const Fences fences{lower.lower, upper.upper, lower.has_lower, upper.has_upper};
+  Fences fences{lower.lower, upper.upper, lower.has_lower, upper.has_upper};
   const std::size_t prefix = by_bytes() && fences.has_lower && fences.has_upper
                                  ? common_prefix(fences.lower, fences.upper)
                                  : 0;
+  if (FIRN_PLANTED("tree-merge-keeps-prefix")) fences.upper = lower.upper;
   std::size_t total = left.entries_size(0, left.count(), prefix) +
                       right.entries_size(0, right.count(), prefix) + fences.lower.size() +
                       fences.upper.size();
@@ -419,8 +445,10 @@ bool Tree::try_merge_pair(const Path& path, unsigned depth, std::uint32_t left_i
     NodeEditor::make(scratch.first.data(), size, left.level(), shape_.table, fences, by_bytes())
         .finish();
   }
-  if (!pool_.free_page(right_page, number).has_value()) return false;
-  latched.forget(right_page);
+  if (!FIRN_PLANTED("tree-merge-frees-nothing")) {
+    if (!pool_.free_page(right_page, number).has_value()) return false;
+    latched.forget(right_page);
+  }
   store_node(pool_.resolve(left_page), scratch.first.data(), size);
   parent.erase(left_index);
   parent.finish();

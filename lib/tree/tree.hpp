@@ -181,6 +181,7 @@ class Tree {
   Walk split(Caller& caller, Error& error, Path& path, Bytes key) noexcept;
   Walk split_node(Caller& caller, Error& error, Path& path, unsigned depth, Bytes key,
                   bool& parent_is_full) noexcept;
+  Walk wait_for_latches(Caller& caller, Error& error, std::span<const PageSlot> pages) noexcept;
   Walk grow_root(Caller& caller, Error& error, const Path& path) noexcept;
   Walk grow_leaf(Caller& caller, Error& error, const Path& path, unsigned size_class) noexcept;
   void try_merge(Caller& caller, const Path& path) noexcept;

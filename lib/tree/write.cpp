@@ -251,6 +251,9 @@ Tree::Walk Tree::change_leaf(Caller& caller, Error& error, Change& change, NodeR
   FIRN_ASSERT(change.companions.leaving.size() + 1 <= freed.size());
   changed[changed_count++] = page;
   for (const PageSlot joining : change.companions.joining) changed[changed_count++] = joining;
+  if (FIRN_PLANTED("tree-companion-left-out") && !change.companions.joining.empty()) {
+    --changed_count;
+  }
   if (has_value_page) changed[changed_count++] = value_page;  // the last one
   for (const PageSlot leaving : change.companions.leaving) freed[freed_count++] = leaving;
   if (found.equal) {
@@ -297,6 +300,11 @@ Tree::Walk Tree::change_leaf(Caller& caller, Error& error, Change& change, NodeR
     }
   }
   std::uint64_t number = 0;
+  if (has_value_page && FIRN_PLANTED("tree-value-under-own-number") &&
+      pool_.begin_change({&value_page, 1}, {}, number)) {
+    FIRN_YIELD("tree.planted");
+    --changed_count;
+  }
   const std::span<const PageSlot> all_changed(changed.data(), changed_count);
   const std::span<const PageSlot> all_freed(freed.data(), freed_count);
   if (!pool_.begin_change(all_changed, all_freed, number)) {

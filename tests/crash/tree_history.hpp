@@ -15,6 +15,7 @@
 #include "crash/tree_content.hpp"
 #include "support/executors.hpp"
 #include "tree/caller.hpp"
+#include "tree/scratch.hpp"
 #include "tree/tree_operation.hpp"
 
 namespace firn::test {
@@ -25,7 +26,8 @@ inline buffer::PoolOptions tree_pool_options() {
           .write_buffer_bytes = 128 * 1024,
           .copy_buffer_bytes = 64 * 1024,
           .reads_max = 16,
-          .memory = {.kind = std::nullopt, .data_bytes = tree_history_bytes}};
+          // Ids of pages that came to nothing are used again two publications later.
+          .memory = {.kind = std::nullopt, .data_bytes = 64_MiB}};
 }
 
 /// Leaves so much of the budget for frames.
@@ -58,10 +60,12 @@ inline Result<tree::Shape> create_catalogue(buffer::Pool& pool) {
 
 /// Keys and values by number: short and long ones, in order and at random.
 struct TreeKeys {
-  explicit TreeKeys(std::uint64_t its_seed) : seed(its_seed) {
+  /// `tall`: such long ones that the root has hardly room for them, so that the tree grows.
+  TreeKeys(std::uint64_t its_seed, bool tall) : seed(its_seed) {
     base::Random random(seed);
     count = 24 + random.below(60);
-    style = static_cast<unsigned>(random.below(4));
+    style = tall ? 4 : static_cast<unsigned>(random.below(4));
+    if (tall) count = 84;
     value_max = random.one_in(2) ? 700 : 200;
   }
   [[nodiscard]] std::string key(std::uint64_t number) const {
@@ -71,7 +75,7 @@ struct TreeKeys {
     switch (style) {
       case 0:
         return "k" + std::string(digits);
-      case 1:  // long separators: the root soon has two levels below it
+      case 1:
         return std::string(450, static_cast<char>('a' + seed % 26)) + digits;
       case 2: {
         std::string key;
@@ -80,6 +84,8 @@ struct TreeKeys {
         }
         return "r" + key + digits;
       }
+      case 4:
+        return std::string(1800, 't') + digits;
       default: {  // some are too long for the leaf class
         const std::size_t size = random.one_in(4) ? random.below(1900) : random.below(60);
         return std::string(1, static_cast<char>('b' + random.below(20))) + digits +
@@ -103,9 +109,10 @@ class TreeHistory {
  public:
   struct Options {
     std::uint64_t seed = 1;
-    unsigned operations = 110;
+    unsigned operations = 150;
     unsigned per_checkpoint = 16;
-    std::uint64_t frame_bytes = 160 * 1024;
+    std::uint64_t frame_bytes = 512 * 1024;
+    bool tall = false;  ///< one table grows until its root does
     /// What fails has changed nothing, and the history goes on as long as the store does.
     bool tolerant = false;
     bool honest = true;  ///< the device's failures: a read may fail, but nothing is `corrupt`
@@ -126,6 +133,8 @@ class TreeHistory {
   /// Empty, or what no failure of the device excuses. Whoever is stuck cannot be destroyed: then
   /// the program ends.
   std::string run() {
+    // As warm as after any other history, so that a seed repeats a run.
+    FIRN_ASSERT(tree::scratch_of_this_thread()->value.reserve(format::page_bytes(4)).has_value());
     wait_on_fiber([&](runtime::ExecutorCore& core) { note(open(core)); });
     if (tables_.empty()) return violation_;
     Yielding yielding(*this);
@@ -137,6 +146,7 @@ class TreeHistory {
       last = started_;
       if (turns == turns_max) wait([&] { return idle(); });
     }
+    ending_ = true;
     wait([&] { return idle(); });
     land();
     if (violation_.empty()) finish();
@@ -178,14 +188,7 @@ class TreeHistory {
     explicit Yielding(TreeHistory& history) {
       active = &history;
 #ifdef FIRN_PLANTED_BUGS
-      base::yield_hook.store([](const char*) noexcept {
-        TreeHistory& its = *active;
-        if (its.yield_depth_ >= 2) return;
-        ++its.yield_depth_;
-        while (its.random_.one_in(4) && its.executors_.tick_one()) {
-        }
-        --its.yield_depth_;
-      });
+      base::yield_hook.store([](const char*) noexcept { active->run_others(); });
 #endif
     }
     ~Yielding() {
@@ -196,6 +199,15 @@ class TreeHistory {
     }
     static inline TreeHistory* active = nullptr;
   };
+
+  void run_others() {
+    if (yield_depth_ >= 2) return;
+    ++yield_depth_;
+    if (checkpoint_is_due() && random_.one_in(8)) start_checkpoint();
+    while (random_.one_in(4) && executors_.tick_one()) {
+    }
+    --yield_depth_;
+  }
 
   // --- time ---
   template <class Finished>
@@ -262,7 +274,7 @@ class TreeHistory {
   Table& add_table(const tree::Shape& shape) {
     Table table{.shape = shape,
                 .tree = std::make_unique<tree::Tree>(*pool_, shape),
-                .keys = TreeKeys(options_.seed * 31 + shape.table),
+                .keys = TreeKeys(options_.seed * 31 + shape.table, shape.compare != nullptr),
                 .pairs = {}};
     return tables_.insert_or_assign(shape.table, std::move(table)).first->second;
   }
@@ -279,9 +291,7 @@ class TreeHistory {
       start_operation();
     } else if (what < 26) {
       change_tables();
-    } else if (started_ >= next_checkpoint_ && !checkpointing_) {
-      next_checkpoint_ = started_ + options_.per_checkpoint / 2 +
-                         static_cast<unsigned>(random_.below(options_.per_checkpoint));
+    } else if (checkpoint_is_due()) {
       start_checkpoint();
     } else {
       let_time_pass(random_.below(random_.one_in(4) ? 60 : 6));
@@ -290,12 +300,17 @@ class TreeHistory {
 
   // --- operations ---
   void start_operation() {
-    auto chosen = tables_.begin();
-    std::advance(chosen, static_cast<long>(random_.below(tables_.size())));
+    // Mostly of one table for a while, so that it grows and shrinks.
+    auto chosen = tables_.find(1 + started_ / 50 % 3);
+    if (options_.tall) chosen = tables_.find(1);
+    if (chosen == tables_.end() || random_.one_in(options_.tall ? 10 : 3)) {
+      chosen = tables_.begin();
+      std::advance(chosen, static_cast<long>(random_.below(tables_.size())));
+    }
     Table& table = chosen->second;
     if (table.leaving) return;
     // A row of keys in order, or any.
-    const bool in_row = table.keys.style == 0 && random_.one_in(2);
+    const bool in_row = table.keys.style % 4 == 0 && random_.one_in(2);
     const std::uint64_t number =
         (in_row ? table.phase : random_.below(table.keys.count)) % table.keys.count;
     const std::string key = table.keys.key(number);
@@ -314,7 +329,7 @@ class TreeHistory {
     if (there) flight.choice.before = known->second;
     flight.choice.after = flight.choice.before;
     flight.expected = there;
-    const bool shrinking = (table.phase / 40) % 2 == 1;
+    const bool shrinking = (table.phase / (options_.tall ? 100 : 40)) % 2 == 1;
     const std::uint64_t what = random_.below(12);
     if (what > 0) {
       its.deed = TreeDeed::write;
@@ -367,9 +382,10 @@ class TreeHistory {
   // --- tables ---
   void change_tables() {
     if (change_.running) return;
-    const std::uint64_t id = 1 + random_.below(3);
+    const std::uint64_t id = 1 + random_.below(options_.tall ? 1 : 3);
     const auto known = tables_.find(id);
     const bool create = known == tables_.end() || random_.one_in(8);
+    if (!create && (options_.tall || !random_.one_in(3))) return;
     if (!create) {
       known->second.leaving = true;
       for (const Flight& flight : flights_) {
@@ -402,7 +418,7 @@ class TreeHistory {
     shape.table = id;
     shape.leaf_class = static_cast<std::uint8_t>(random_.below(3));
     shape.inline_max = random_.one_in(3) ? 100 : 0;
-    shape.compare = random_.one_in(5) ? &backwards : nullptr;
+    shape.compare = options_.tall || random_.one_in(2) ? &backwards : nullptr;
     tree::NewPages pages;
     if (auto made = tree::Tree::create(*pool_, shape, pages); !made.has_value()) {
       return note(made.error());
@@ -410,7 +426,8 @@ class TreeHistory {
     if (random_.one_in(5)) return tree::Tree::drop(*pool_, pages);
     const std::string value = entry_of(shape);
     const bool is_known = tables_.contains(id);
-    if (!is_known) change_.choice.after = value;
+    if (is_known) change_.choice.before = catalogue().pairs.at(change_.key);
+    change_.choice.after = is_known ? change_.choice.before : value;
     const tree::Companions companions{.joining = pages.span(), .leaving = {}};
     const bool written = write_entry(Write::insert, value, companions);
     if (!written) return tree::Tree::drop(*pool_, pages);
@@ -450,8 +467,13 @@ class TreeHistory {
     return content;
   }
 
+  [[nodiscard]] bool checkpoint_is_due() const {
+    return started_ >= next_checkpoint_ && !checkpointing_ && !ending_;
+  }
   void start_checkpoint() {
     checkpointing_ = true;
+    next_checkpoint_ = started_ + options_.per_checkpoint / 2 +
+                       static_cast<unsigned>(random_.below(options_.per_checkpoint));
     start_fiber([this](runtime::ExecutorCore& core) { checkpoint(core); });
   }
   void checkpoint(runtime::ExecutorCore& core) {
@@ -520,6 +542,7 @@ class TreeHistory {
   unsigned next_checkpoint_ = 8;
   unsigned yield_depth_ = 0;
   bool checkpointing_ = false;
+  bool ending_ = false;
   bool unfinished_ = false;
   bool failed_ = false;
   std::uint64_t begun_ = 0;

@@ -164,7 +164,9 @@ int main(int argc, char** argv) {
       Executors executors(seed, 2 + seed % 2);
       segment::SimulatedBackend backend(device, device_options(seed));
       const std::uint64_t frame_bytes[] = {288 * 1024, 512 * 1024, 1024 * 1024};
-      TreeHistory history(backend, executors, {.seed = seed, .frame_bytes = frame_bytes[seed % 3]});
+      TreeHistory history(
+          backend, executors,
+          {.seed = seed, .frame_bytes = frame_bytes[seed % 3], .tall = seed % 4 == 0});
       if (const std::string wrong = history.run(); !wrong.empty()) {
         std::printf("history %llu: %s\n", static_cast<unsigned long long>(seed), wrong.c_str());
         std::fflush(stdout);

@@ -176,6 +176,33 @@ TEST_CASE("tree: keys in order fill the leaves", "[tree]") {
   CHECK(census.leaf_used_bytes * 100 >= census.leaf_capacity_bytes * 85);
 }
 
+TEST_CASE("tree: rows of keys between others and cursors past empty leaves", "[tree]") {
+  const auto key_at = [](char row, int number) {
+    char key[17];
+    std::snprintf(key, sizeof key, "%c%06d", row, number);
+    return std::string(key);
+  };
+  // Over all of these some leaf begins with the first 'c', and some leaf loses just all its keys,
+  // and stays, because its neighbours are full.
+  for (int shift = 0; shift < 36; ++shift) {
+    TreeWorld tree({.leaf_class = 0});
+    Pairs model;
+    for (const char row : {'a', 'c', 'b'}) {
+      for (int number = 0; number < (row == 'a' ? 100 + shift : 70); ++number) {
+        const std::string key = key_at(row, number);
+        REQUIRE(tree.write(Write::insert, key, std::string(100, row)));
+        model[key] = std::string(100, row);
+      }
+    }
+    compare_all(tree, model);
+    for (int number = 20 + shift; number < 54 + shift; ++number) {
+      REQUIRE(tree.write(Write::erase, key_at('a', number)));
+      model.erase(key_at('a', number));
+    }
+    compare_all(tree, model);
+  }
+}
+
 TEST_CASE("tree: keys in random order fill the leaves to two thirds", "[tree]") {
   TreeWorld tree({.leaf_class = 1});
   base::Random random(5);
@@ -332,6 +359,31 @@ TEST_CASE("tree: cursors meet in order what is there throughout beside writers",
       CHECK(even == count / 2);
     }
   }
+}
+
+TEST_CASE("tree: a write parks while its leaf stays latched", "[tree]") {
+  TreeWorld tree({.leaf_class = 0});
+  const tree::NodeEditor root(tree.world.pool->resolve(tree.shape.root),
+                              buffer::page_bytes(tree.shape.root.size_class()));
+  const tree::PageSlot leaf = root.child(0);
+  const auto share = [&](runtime::ExecutorCore&) {
+    buffer::Waiter waiter(*tree.world.pool, *runtime::current_fiber());
+    Error error;
+    REQUIRE(tree.world.pool->shared_or_park(waiter, leaf, error) == buffer::Access::ready);
+  };
+  tree.world.executors.on_fiber(share);
+  auto write = tree.operation();
+  write->deed = TreeDeed::write;
+  write->key = "key";
+  write->value = std::string(3000, 'v');  // has a page of its own
+  REQUIRE(write->post(tree.world.executors.executor(0)).has_value());
+  static_cast<void>(tree.world.executors.run([ticks = 1000]() mutable { return --ticks == 0; }));
+  CHECK(!write->done());
+  const auto next = tree.world.store->allocate_page(0);
+  CHECK(next->slot() < 32);  // each attempt takes an id
+  tree.world.pool->release_shared(leaf);
+  REQUIRE(tree.world.executors.run([&] { return write->done(); }));
+  CHECK(tree.lookup("key").has_value());
 }
 
 TEST_CASE("tree: clearing gives every page back but the root", "[tree]") {
