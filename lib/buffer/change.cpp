@@ -122,7 +122,13 @@ Access Pool::settle_or_park(Waiter& waiter, std::span<const PageSlot> changed,
           if (park(waiter, page, Want::exclusive)) return Access::parked;
           continue;
         }
-        switch (start_write(*waiter.runnable_.home, page, segment::IoClass::write_back)) {
+        const bool hopeless = write_queue_.with_lock([&]() noexcept {
+          if (writes_failed_row_ >= failed_row_max) error = write_error_;
+          return writes_failed_row_ >= failed_row_max;
+        });
+        const Write write = start_write(*waiter.runnable_.home, page, segment::IoClass::write_back);
+        if (hopeless) return Access::failed;  // if this write succeeds, the next one has hope
+        switch (write) {
           case Write::begun:
           case Write::nothing:
             break;

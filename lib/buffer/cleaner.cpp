@@ -14,8 +14,6 @@ constexpr std::uint64_t ahead_part = 4;
 // Rounds of the whole clock that may pass over pages because they were used or latched.
 constexpr unsigned vain_rounds_max = 12;
 constexpr auto alarm_delay = std::chrono::milliseconds(1);
-// Writes that fail one after another before operations that wait for memory are told.
-constexpr std::uint64_t failed_row_max = 16;
 
 }  // namespace
 

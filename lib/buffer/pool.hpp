@@ -225,6 +225,9 @@ class Pool {
   enum class Visit : std::uint8_t { nothing, left, no_room };
   enum class Adopted : std::uint8_t { now_evicted, changed, no_image };
 
+  // Writes that fail one after another before operations that wait for some are told.
+  static constexpr std::uint64_t failed_row_max = 16;
+
   Pool(store::Store& store, const PoolOptions& options) noexcept;
   Result<void> open() noexcept;
   Result<void> register_memory() noexcept;
