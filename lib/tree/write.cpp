@@ -300,11 +300,6 @@ Tree::Walk Tree::change_leaf(Caller& caller, Error& error, Change& change, NodeR
     }
   }
   std::uint64_t number = 0;
-  if (has_value_page && FIRN_PLANTED("tree-value-under-own-number") &&
-      pool_.begin_change({&value_page, 1}, {}, number)) {
-    FIRN_YIELD("tree.planted");
-    --changed_count;
-  }
   const std::span<const PageSlot> all_changed(changed.data(), changed_count);
   const std::span<const PageSlot> all_freed(freed.data(), freed_count);
   if (!pool_.begin_change(all_changed, all_freed, number)) {

@@ -189,12 +189,12 @@ class TreeReader {
     const PageId page = PageId::from_bits(reference.page);
     const auto block = page_of(page, shape.table, format::PageKind::blob);
     if (!block.has_value()) return std::nullopt;
-    const std::size_t room = format::page_bytes(page.size_class()) - sizeof(format::PageHeader);
+    const std::size_t room = format::page_bytes(page.size_class()) - tree::value_at;
     if (reference.size > room) {
       reject(page, "a value larger than its page");
       return std::nullopt;
     }
-    const char* begin = reinterpret_cast<const char*>(block->data()) + sizeof(format::PageHeader);
+    const char* begin = reinterpret_cast<const char*>(block->data()) + tree::value_at;
     return std::string(begin, reference.size);
   }
 
@@ -229,7 +229,10 @@ inline std::string differs_from(const Pairs& found, const TableContent& content,
     }
     const auto wanted = content.pairs.find(key);
     if (wanted == content.pairs.end()) return named("a key too many:", key);
-    if (wanted->second != value) return named("another value of", key);
+    if (wanted->second != value) {
+      return named("another value of", key) + ": " + std::to_string(value.size()) + " bytes for " +
+             std::to_string(wanted->second.size());
+    }
   }
   if (partly || content.clearing) return {};
   for (const auto& [key, value] : content.pairs) {
