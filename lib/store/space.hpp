@@ -101,6 +101,12 @@ class Space {
   Result<void> mark_pending(Extent extent, Group group) noexcept;
   /// Ends marking. In write-once mode every chunk with marks in it counts as sealed.
   void start() noexcept;
+  /// The same where nothing was given up yet, and checkpoint `published` is the newest by now.
+  void start_after(std::uint64_t published) noexcept {
+    FIRN_ASSERT(pending_granules_ == 0);
+    published_ = published;
+    start();
+  }
 
   /// Room for `bytes` (at least 1) of `group`. `no_space`: nothing was changed. With
   /// Claim::reserved the granules come out of what was reserved before.
@@ -145,6 +151,8 @@ class Space {
   /// Write-once: seals the open chunk of `group`; a no-op where none is open.
   void seal(Group group) noexcept;
   [[nodiscard]] bool sealed(std::uint32_t chunk) const noexcept;
+  /// Of a chunk that is not empty.
+  [[nodiscard]] Group group_of(std::uint32_t chunk) const noexcept { return chunks_[chunk].group; }
 
   [[nodiscard]] std::uint64_t granules_for(std::uint64_t bytes) const noexcept {
     return bytes / options_.granule_bytes + (bytes % options_.granule_bytes != 0 ? 1 : 0);
@@ -159,6 +167,8 @@ class Space {
   }
   [[nodiscard]] std::uint32_t used_chunks() const noexcept { return used_chunks_; }
   [[nodiscard]] std::uint64_t live_granules() const noexcept { return live_granules_; }
+  [[nodiscard]] std::uint64_t pending_granules() const noexcept { return pending_granules_; }
+  [[nodiscard]] std::uint64_t free_granules() const noexcept { return free_granules_; }
   /// Granules that Claim::ordinary may still take.
   [[nodiscard]] std::uint64_t available() const noexcept;
   [[nodiscard]] bool is_live(Extent extent) const noexcept;
