@@ -120,8 +120,7 @@ Result<void> Publication::prepare() {
   // The snapshot's own extents do not count: they would be as many again.
   const std::size_t snapshot_references = impl.snapshot_bytes / extent_bytes_max(impl);
   const bool folds = impl.references.size() > references_max + snapshot_references ||
-                     (log_bytes > impl.options.log_bytes_min &&
-                      log_bytes * 100 > impl.snapshot_bytes * impl.options.fold_percent);
+                     log_bytes > impl.log_bytes_max(impl.snapshot_bytes);
   const bool log_fits = layout(false);
   if (!folds && log_fits) return place_pieces();
   collect_snapshot();
@@ -141,7 +140,7 @@ Result<void> Publication::prepare() {
 Result<void> Publication::place_pieces() noexcept {
   for (Piece& piece : pieces_) {
     const base::SpinGuard guard(store_.impl_->mutex);
-    auto extent = store_.impl_->zero().space.allocate(Group::other, piece.bytes, Claim::background);
+    auto extent = store_.impl_->zero().space.allocate(Group::other, piece.bytes, Claim::metadata);
     if (extent.has_value()) {
       piece.location = Location(segment_zero, *extent);
       continue;

@@ -112,12 +112,26 @@ void Space::refresh(std::uint32_t id) noexcept {
   }
 }
 
-std::uint64_t Space::background_granules() const noexcept {
-  return std::uint64_t{std::min(empty_chunks_, options_.background_chunks)} * granules_;
+// Empty chunks that this claim may not take.
+std::uint32_t Space::kept_chunks(Claim claim) const noexcept {
+  switch (claim) {
+    case Claim::ordinary:
+    case Claim::reserved:
+      return options_.background_chunks + metadata_chunks_;
+    case Claim::background:
+      return FIRN_PLANTED("metadata-room-taken") ? 0 : metadata_chunks_;
+    case Claim::metadata:
+      break;
+  }
+  return 0;
+}
+
+std::uint64_t Space::kept_granules(Claim claim) const noexcept {
+  return std::uint64_t{std::min(empty_chunks_, kept_chunks(claim))} * granules_;
 }
 
 std::uint64_t Space::available() const noexcept {
-  const std::uint64_t kept = background_granules() + reserved_;
+  const std::uint64_t kept = kept_granules(Claim::ordinary) + reserved_;
   return free_granules_ > kept ? free_granules_ - kept : 0;
 }
 
@@ -144,10 +158,12 @@ Result<Extent> Space::allocate(Group group, std::uint64_t bytes, Claim claim) no
   const std::uint64_t wanted = granules_for(bytes);
   if (bytes == 0) return fail(ErrorCode::invalid_argument, "an extent of no bytes");
   if (claim == Claim::reserved) FIRN_ASSERT(wanted <= reserved_);
-  const std::uint64_t unreserved = free_granules_ - std::min(free_granules_, reserved_);
-  const std::uint64_t allowed = claim == Claim::ordinary   ? available()
-                                : claim == Claim::reserved ? std::min(free_granules_, reserved_)
-                                                           : unreserved;
+  const std::uint64_t kept = kept_granules(claim) + reserved_;
+  const std::uint64_t allowed = claim == Claim::reserved
+                                    ? std::min(free_granules_, reserved_)
+                                    : free_granules_ - std::min(free_granules_, kept);
+  // What is written is to be published, too.
+  if (claim == Claim::ordinary && empty_chunks_ < metadata_chunks_) return fail(no_space(wanted));
   if (wanted > allowed || wanted > ~std::uint32_t{0}) return fail(no_space(wanted));
   const auto count = static_cast<std::uint32_t>(wanted);
   if (count > granules_) return allocate_large(group, count, claim);
@@ -191,7 +207,8 @@ Result<Extent> Space::allocate(Group group, std::uint64_t bytes, Claim claim) no
 }
 
 bool Space::tight(Claim claim) const noexcept {
-  return !write_once() && claim != Claim::background && empty_chunks_ <= options_.background_chunks;
+  return !write_once() && (claim == Claim::ordinary || claim == Claim::reserved) &&
+         empty_chunks_ <= kept_chunks(claim);
 }
 
 // The shortest hole that suffices in the fullest chunk of the group that has one; count 0 if none
@@ -239,19 +256,19 @@ std::uint32_t Space::choose(Group group, std::uint32_t count, Claim claim) const
     const std::uint32_t found = best_partial(group, count, std::max(roomy, 1U), candidates_max);
     if (found != none) return found;
   }
-  if (empty_chunks_ > (claim == Claim::background ? 0 : options_.background_chunks)) {
-    return first_empty_run(1);
-  }
+  if (empty_chunks_ > kept_chunks(claim)) return first_empty_run(1);
   if (!write_once()) {
     for (unsigned turn = 0; turn < group_count; ++turn) {
       // Its own group first; mixing lifetimes is better than failing.
       const auto owner = static_cast<Group>((static_cast<unsigned>(group) + turn) % group_count);
+      const bool intrudes = owner == Group::other && group != owner && claim != Claim::metadata;
+      if (intrudes && metadata_chunks_ > 0) continue;
       const std::uint32_t found = best_partial(owner, count, 1, none);
       if (found != none) return found;
     }
   }
   // Past its commit point a caller with a reservation is served before the background.
-  return claim == Claim::reserved && empty_chunks_ > 0 ? first_empty_run(1) : none;
+  return claim == Claim::reserved && empty_chunks_ > metadata_chunks_ ? first_empty_run(1) : none;
 }
 
 std::uint32_t Space::best_partial(Group group, std::uint32_t count, std::uint32_t least_free,
@@ -287,7 +304,7 @@ std::uint32_t Space::first_empty_run(std::uint32_t chunks) const noexcept {
 
 Result<Extent> Space::allocate_large(Group group, std::uint32_t count, Claim claim) noexcept {
   const std::uint32_t chunks = count / granules_ + (count % granules_ != 0 ? 1 : 0);
-  const std::uint32_t kept = claim == Claim::ordinary ? options_.background_chunks : 0;
+  const std::uint32_t kept = claim == Claim::reserved ? metadata_chunks_ : kept_chunks(claim);
   const std::uint32_t first =
       empty_chunks_ >= std::uint64_t{chunks} + kept ? first_empty_run(chunks) : none;
   if (first == none) return fail(no_space(count));

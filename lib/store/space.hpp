@@ -25,7 +25,9 @@
 //   4. Reserved granules are counted, not placed: an extent may still find no hole of its length,
 //      and the end of a write-once chunk may be lost when it is sealed. So reserve a little more.
 //      Ordinary allocation leaves `background_chunks` empty chunks alone, where a checkpoint or the
-//      cleaner finds room when all else is holes.
+//      cleaner finds room when all else is holes; and all but metadata those of
+//      `keep_for_metadata`, so that a checkpoint that frees room can always be published. Images do
+//      not fill holes among metadata either.
 //
 // Memory: two bits per granule and 28 bytes per chunk, so 540 bytes per MiB (0.05 %). The second
 // bit tells live from given up, without which freeing twice would hand a live location out again.
@@ -58,8 +60,9 @@ struct Extent {
 };
 static_assert(sizeof(Extent) == 12);
 
-/// Who asks for room: anybody, somebody with a reservation, or what makes room for the others.
-enum class Claim : std::uint8_t { ordinary, reserved, background };
+/// Who asks for room: anybody, somebody with a reservation, what makes room for the others, or what
+/// a checkpoint consists of besides images.
+enum class Claim : std::uint8_t { ordinary, reserved, background, metadata };
 
 enum class Reuse : std::uint8_t { holes, write_once };
 
@@ -135,6 +138,8 @@ class Space {
   /// Sets granules aside, so that no_space comes before a commit point and not after it.
   Result<void> reserve(std::uint64_t granules) noexcept;
   void unreserve(std::uint64_t granules) noexcept;
+  /// So many chunks, as far as they are empty, are for Claim::metadata alone from here on.
+  void keep_for_metadata(std::uint32_t chunks) noexcept { metadata_chunks_ = chunks; }
 
   /// Adds chunks at the end.
   Result<void> grow(std::uint32_t chunks) noexcept;
@@ -227,7 +232,8 @@ class Space {
   void retire(Extent extent) noexcept;
   std::uint64_t release(std::span<const Extent> list) noexcept;
 
-  [[nodiscard]] std::uint64_t background_granules() const noexcept;
+  [[nodiscard]] std::uint32_t kept_chunks(Claim claim) const noexcept;
+  [[nodiscard]] std::uint64_t kept_granules(Claim claim) const noexcept;
   Result<Extent> allocate_large(Group group, std::uint32_t count, Claim claim) noexcept;
   [[nodiscard]] bool tight(Claim claim) const noexcept;
   [[nodiscard]] Extent best_fit(Group group, std::uint32_t count) const noexcept;
@@ -257,6 +263,7 @@ class Space {
   std::uint64_t free_granules_ = 0, live_granules_ = 0, pending_granules_ = 0;
   std::uint64_t reserved_ = 0;
   std::uint32_t empty_chunks_ = 0;
+  std::uint32_t metadata_chunks_ = 0;
   std::uint32_t used_chunks_ = 0;
   bool started_ = false;
 };

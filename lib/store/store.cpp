@@ -273,6 +273,7 @@ void Store::place_and_submit(PageWrite& write) noexcept {
 // Under the mutex: in the segment that is asked for, else in another one that is as persistent.
 Result<Location> Store::Impl::place(std::uint8_t asked_id, Group group, std::uint64_t bytes,
                                     Claim claim) noexcept {
+  keep_room_to_publish();
   Segment* const asked = segment(asked_id);
   Result<Location> placed = fail(ErrorCode::no_space, "no segment takes images");
   const auto try_in = [&](Segment& its) {
@@ -292,6 +293,17 @@ Result<Location> Store::Impl::place(std::uint8_t asked_id, Group group, std::uin
     if (other->record.is_volatile == is_volatile && try_in(*other)) break;
   }
   return placed;
+}
+
+// A whole mapping, the log until then, the changes that are not published yet and the places they
+// give up; and a chunk for manifests.
+void Store::Impl::keep_room_to_publish() noexcept {
+  const std::uint64_t mapping_bytes = statistics.pages * sizeof(MappingChange);
+  const std::uint64_t log_bytes = log_bytes_max(mapping_bytes);
+  const std::uint64_t changed = changes[0].size() + changes[1].size() + changes_expected;
+  const std::uint64_t needed = mapping_bytes + log_bytes - std::min(log_bytes, reference_bytes) +
+                               changed * (sizeof(MappingChange) + sizeof(std::uint64_t));
+  zero().space.keep_for_metadata(static_cast<std::uint32_t>(needed / options.chunk_bytes + 2));
 }
 
 void Store::finish_write(PageWrite& write) noexcept {
@@ -423,6 +435,7 @@ void Store::check_well_formed() const noexcept {
     const std::uint8_t id = segment.record.id;
     segment.space.check_well_formed();
     FIRN_ASSERT(segment.images == images[id]);
+    if (failed()) return;  // what a publication had placed is nobody's
     std::uint64_t named = live[id] + segment.head_granules + segment.lost_granules;
     if (id == segment_zero) {
       if (impl_->publishing) return;  // with places that are named soon

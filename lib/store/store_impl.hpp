@@ -105,6 +105,10 @@ struct Store::Impl {
   std::uint64_t next_version = 0;
   StoreStatistics statistics;
 
+  // What the published checkpoint's mapping extents hold; changed by the checkpointer alone.
+  std::uint64_t reference_bytes = 0;  // of its log
+  std::uint64_t snapshot_bytes = 0;   // of its last whole mapping
+
   // Any thread: reads take no mutex.
   std::atomic<std::uint64_t> page_reads{0};
   std::atomic<std::uint64_t> page_read_bytes{0};
@@ -112,8 +116,6 @@ struct Store::Impl {
   // The checkpointer's own; one at a time.
   std::vector<ExtentReference> references;  // mapping extents of the published checkpoint, in order
   Location manifest;
-  std::uint64_t reference_bytes = 0;  // of the log extents in `references`
-  std::uint64_t snapshot_bytes = 0;   // of the snapshot extents in it
   Payload payload{};
 
   [[nodiscard]] Segment* segment(std::uint8_t id) noexcept { return segments[id].get(); }
@@ -143,6 +145,16 @@ struct Store::Impl {
   // persistent.
   Result<Location> place(std::uint8_t asked, Group group, std::uint64_t bytes,
                          Claim claim) noexcept;
+  // Under the mutex: keeps as much of segment 0 as the publications to come may need before they
+  // get room back.
+  void keep_room_to_publish() noexcept;
+  /// Bytes of the mapping log that do not yet make the next checkpoint write the mapping anew.
+  [[nodiscard]] std::uint64_t log_bytes_max(std::uint64_t mapping_bytes) const noexcept {
+    // Of a small segment 0 not too much.
+    const std::uint64_t least =
+        std::min<std::uint64_t>(options.log_bytes_min, segments[segment_zero]->size_bytes() / 32);
+    return std::max(least, mapping_bytes * options.fold_percent / 100);
+  }
   // Under the mutex: number and name are those of a segment that is being added.
   Result<void> claim(std::uint8_t id, const std::string_view& name,
                      std::size_t entry_bytes) noexcept;
