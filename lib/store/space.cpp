@@ -26,12 +26,12 @@ std::span<const std::uint64_t> Space::live(std::uint32_t chunk) const noexcept {
 }
 
 bool Space::in_bounds(Extent extent) const noexcept {
-  if (extent.count == 0 || extent.chunk >= chunks_.size() || extent.granule >= granules_) {
+  if (extent.count == 0 || extent.chunk >= chunk_count_ || extent.granule >= granules_) {
     return false;
   }
   const std::uint64_t end = std::uint64_t{extent.granule} + extent.count;
   if (end <= granules_) return true;
-  return extent.granule == 0 && extent.chunk + (end + granules_ - 1) / granules_ <= chunks_.size();
+  return extent.granule == 0 && extent.chunk + (end + granules_ - 1) / granules_ <= chunk_count_;
 }
 
 bool Space::is_live(Extent extent) const noexcept {
@@ -58,12 +58,12 @@ void Space::transition(std::uint32_t id, State to) noexcept {
       break;
   }
   if (chunk.state == State::empty) {
-    granule_map::clear(empty_, id, id + 1);
+    granule_map::set(filled_, id, id + 1);
     --empty_chunks_;
   }
   if (to == State::empty) {
-    FIRN_ASSERT(chunk.free == granules_);
-    granule_map::set(empty_, id, id + 1);
+    FIRN_ASSERT(chunk.taken == 0);
+    granule_map::clear(filled_, id, id + 1);
     ++empty_chunks_;
   }
   chunk.state = to;
@@ -72,10 +72,9 @@ void Space::transition(std::uint32_t id, State to) noexcept {
 void Space::enlist(std::uint32_t id) noexcept {
   Chunk& chunk = chunks_[id];
   FIRN_ASSERT(chunk.bucket == unlisted);
-  if (chunk.free == 0) return;
+  if (chunk.taken == granules_) return;
   chunk.longest = granule_map::longest_hole(used(id), granules_);
-  chunk.bucket =
-      static_cast<std::uint16_t>(std::uint64_t{chunk.free - 1} * bucket_count / granules_);
+  chunk.bucket = static_cast<std::uint16_t>(bucket_of(free_in(chunk)));
   std::uint32_t& head = heads_[static_cast<unsigned>(chunk.group)][chunk.bucket];
   chunk.previous = none;
   chunk.next = head;
@@ -102,10 +101,10 @@ void Space::refresh(std::uint32_t id) noexcept {
   if (chunk.state == State::sealed) {
     if (chunk.live != 0 || chunk.pending != 0) return;
     granule_map::clear(used(id), 0, granules_);
-    free_granules_ += granules_ - chunk.free;
-    chunk.free = granules_;
+    free_granules_ += chunk.taken;
+    chunk.taken = 0;
   }
-  if (chunk.free == granules_) {
+  if (chunk.taken == 0) {
     transition(id, State::empty);
   } else {
     enlist(id);
@@ -215,8 +214,7 @@ bool Space::tight(Claim claim) const noexcept {
 // has, or if a chunk is so empty that filling it in order is the better use.
 Extent Space::best_fit(Group group, std::uint32_t count) const noexcept {
   const auto& heads = heads_[static_cast<unsigned>(group)];
-  const auto first = static_cast<unsigned>(std::uint64_t{count - 1} * bucket_count / granules_);
-  for (unsigned bucket = first; bucket < bucket_count; ++bucket) {
+  for (unsigned bucket = bucket_of(count); bucket <= bucket_count; ++bucket) {
     unsigned seen = 0;
     for (std::uint32_t id = heads[bucket]; id != none && seen < candidates_max;
          id = chunks_[id].next, ++seen) {
@@ -274,16 +272,15 @@ std::uint32_t Space::choose(Group group, std::uint32_t count, Claim claim) const
 std::uint32_t Space::best_partial(Group group, std::uint32_t count, std::uint32_t least_free,
                                   unsigned candidates) const noexcept {
   const auto& heads = heads_[static_cast<unsigned>(group)];
-  const auto last = static_cast<unsigned>(std::uint64_t{std::max(least_free, count) - 1} *
-                                          bucket_count / granules_);
-  for (unsigned bucket = bucket_count; bucket-- > last;) {
+  const unsigned last = bucket_of(std::max(least_free, count));
+  for (unsigned bucket = bucket_count + 1; bucket-- > last;) {
     std::uint32_t best = none;
     unsigned seen = 0;
     for (std::uint32_t id = heads[bucket]; id != none && seen < candidates; id = chunks_[id].next) {
       const Chunk& chunk = chunks_[id];
       ++seen;
-      if (chunk.longest < count || chunk.free < least_free) continue;
-      if (best == none || chunk.free > chunks_[best].free) best = id;
+      if (chunk.longest < count || free_in(chunk) < least_free) continue;
+      if (best == none || chunk.taken < chunks_[best].taken) best = id;
     }
     if (best != none) return best;
   }
@@ -292,12 +289,12 @@ std::uint32_t Space::best_partial(Group group, std::uint32_t count, std::uint32_
 
 // The lowest run of so many empty chunks.
 std::uint32_t Space::first_empty_run(std::uint32_t chunks) const noexcept {
-  const auto end = static_cast<std::uint32_t>(chunks_.size());
-  std::uint32_t begin = granule_map::find(empty_, 0, end, true);
+  const std::uint32_t end = chunk_count_;
+  std::uint32_t begin = granule_map::find(filled_, 0, end, false);
   while (begin < end) {
-    const std::uint32_t stop = granule_map::find(empty_, begin, end, false);
+    const std::uint32_t stop = granule_map::find(filled_, begin, end, true);
     if (stop - begin >= chunks) return begin;
-    begin = granule_map::find(empty_, stop, end, true);
+    begin = granule_map::find(filled_, stop, end, false);
   }
   return none;
 }
@@ -316,7 +313,7 @@ Result<Extent> Space::allocate_large(Group group, std::uint32_t count, Claim cla
   take(extent);
   if (write_once()) {
     for (std::uint32_t id = first; id < first + chunks; ++id)
-      seal_rest(id, granules_ - chunks_[id].free);
+      seal_rest(id, chunks_[id].taken);
   } else {
     enlist(first + chunks - 1);
   }
@@ -329,7 +326,7 @@ void Space::take(Extent extent) noexcept {
     FIRN_ASSERT(granule_map::none_set(used(id), begin, end));
     granule_map::set(used(id), begin, end);
     granule_map::set(live(id), begin, end);
-    chunks_[id].free -= end - begin;
+    chunks_[id].taken += end - begin;
     chunks_[id].live += end - begin;
     used_chunks_ = std::max(used_chunks_, id + 1);
     return true;
@@ -351,7 +348,7 @@ void Space::close_chunk(unsigned slot) noexcept {
     seal_rest(cursor.chunk, cursor.granule);
     refresh(cursor.chunk);
   } else {
-    if (chunks_[cursor.chunk].free < granules_) transition(cursor.chunk, State::partial);
+    if (chunks_[cursor.chunk].taken > 0) transition(cursor.chunk, State::partial);
     refresh(cursor.chunk);
   }
 }
@@ -360,8 +357,8 @@ void Space::close_chunk(unsigned slot) noexcept {
 void Space::seal_rest(std::uint32_t id, std::uint32_t granule) noexcept {
   Chunk& chunk = chunks_[id];
   granule_map::set(used(id), granule, granules_);
-  free_granules_ -= chunk.free;
-  chunk.free = 0;
+  free_granules_ -= free_in(chunk);
+  chunk.taken = granules_;
   transition(id, State::sealed);
 }
 
@@ -419,7 +416,7 @@ std::uint64_t Space::publish(std::uint64_t number) noexcept {
   }
   published_ = number;
 #ifdef FIRN_DEBUG
-  if (chunks_.size() <= debug_check_chunks_max) check_well_formed();
+  if (used_chunks_ <= debug_check_chunks_max) check_well_formed();
 #endif
   return released;
 }
@@ -443,7 +440,7 @@ std::uint64_t Space::release(std::span<const Extent> list) noexcept {
       chunk.pending -= end - begin;
       if (!write_once() && chunk.state != State::sealed) {
         granule_map::clear(used(id), begin, end);
-        chunk.free += end - begin;
+        chunk.taken -= end - begin;
         freed += end - begin;
         delist(id);
       }
@@ -476,7 +473,7 @@ void Space::drain(std::uint32_t chunk) noexcept {
   const State state = chunks_[chunk].state;
   if (state == State::sealed) return;
   FIRN_ASSERT(state == State::partial);
-  FIRN_ASSERT(reserved_ + chunks_[chunk].free <= free_granules_);
+  FIRN_ASSERT(reserved_ + free_in(chunks_[chunk]) <= free_granules_);
   delist(chunk);
   seal_rest(chunk, 0);
 }
@@ -489,7 +486,7 @@ Result<std::vector<std::uint32_t>> Space::pick_victims(
     std::uint32_t most, std::uint32_t live_percent_max) const noexcept {
   std::vector<std::uint32_t> victims;
   FIRN_TRY(base::guard_allocation([&] {
-    for (std::uint32_t id = 0; id < chunks_.size(); ++id) {
+    for (std::uint32_t id = 0; id < used_chunks_; ++id) {
       const Chunk& chunk = chunks_[id];
       const bool closed = chunk.state == State::sealed || chunk.state == State::partial;
       if (!closed || chunk.live == 0) continue;

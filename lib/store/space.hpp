@@ -29,8 +29,9 @@
 //      `keep_for_metadata`, so that a checkpoint that frees room can always be published. Images do
 //      not fill holes among metadata either.
 //
-// Memory: two bits per granule and 28 bytes per chunk, so 540 bytes per MiB (0.05 %). The second
-// bit tells live from given up, without which freeing twice would hand a live location out again.
+// Memory: two bits per granule and 28 bytes per chunk, so 540 bytes per MiB (0.05 %), and none for
+// chunks that were never used: a sparse segment costs as much as what is in it. The second bit tells
+// live from given up, without which freeing twice would hand a live location out again.
 //
 // One thread at a time: the store calls it under its own mutex.
 #pragma once
@@ -43,6 +44,8 @@
 #include <vector>
 
 #include <firn/result.hpp>
+
+#include "store/zeroed_array.hpp"
 
 namespace firn::store {
 
@@ -168,7 +171,7 @@ class Space {
   }
   [[nodiscard]] std::uint64_t published_number() const noexcept { return published_; }
   [[nodiscard]] std::uint32_t chunk_count() const noexcept {
-    return static_cast<std::uint32_t>(chunks_.size());
+    return chunk_count_;
   }
   [[nodiscard]] std::uint32_t used_chunks() const noexcept { return used_chunks_; }
   [[nodiscard]] std::uint64_t live_granules() const noexcept { return live_granules_; }
@@ -176,6 +179,10 @@ class Space {
   [[nodiscard]] std::uint64_t free_granules() const noexcept { return free_granules_; }
   /// Granules that Claim::ordinary may still take.
   [[nodiscard]] std::uint64_t available() const noexcept;
+  /// Of the maps; grows with the chunks that were ever used.
+  [[nodiscard]] std::uint64_t memory_bytes() const noexcept {
+    return std::uint64_t{used_chunks_} * (sizeof(Chunk) + 2 * words_ * sizeof(std::uint64_t));
+  }
   [[nodiscard]] bool is_live(Extent extent) const noexcept;
   [[nodiscard]] SpaceStatistics statistics() const noexcept;
   /// Asserts every invariant: counters against bits, lists against chunks, pending against lists.
@@ -183,8 +190,8 @@ class Space {
 
  private:
   static constexpr std::uint32_t none = ~std::uint32_t{0};
-  static constexpr std::uint16_t unlisted = 0xffff;
-  // Partly filled chunks are listed by group and by how free they are.
+  static constexpr std::uint16_t unlisted = 0;
+  // Partly filled chunks are listed by group and by how free they are, in buckets from 1 on.
   static constexpr unsigned bucket_count = 32;
   // Chunks looked at in a bucket before a less free one is tried; the last attempt looks at all.
   static constexpr unsigned candidates_max = 16;
@@ -195,13 +202,15 @@ class Space {
   static constexpr unsigned pending_count = 3;
 
   enum class State : std::uint8_t { empty, open, partial, sealed };
+  // All zeroes: empty, as it is before its first use.
   struct Chunk {
-    std::uint32_t free = 0, live = 0, pending = 0;
-    std::uint32_t longest = 0;  // longest hole; right while the chunk is in a bucket
-    std::uint32_t previous = none, next = none;
-    State state = State::empty;
-    Group group = Group::other;
-    std::uint16_t bucket = 0;
+    std::uint32_t taken;  // granules that are not free
+    std::uint32_t live, pending;
+    std::uint32_t longest;  // longest hole; right, like what follows, while the chunk is in a bucket
+    std::uint32_t previous, next;
+    State state;
+    Group group;  // of one that is not empty
+    std::uint16_t bucket;
   };
   static_assert(sizeof(Chunk) == 28);
   struct Cursor {
@@ -209,6 +218,12 @@ class Space {
   };
 
   explicit Space(const SpaceOptions& options) noexcept;
+  [[nodiscard]] std::uint32_t free_in(const Chunk& chunk) const noexcept {
+    return granules_ - chunk.taken;
+  }
+  [[nodiscard]] unsigned bucket_of(std::uint32_t free) const noexcept {
+    return 1 + static_cast<unsigned>(std::uint64_t{free - 1} * bucket_count / granules_);
+  }
   [[nodiscard]] std::span<std::uint64_t> used(std::uint32_t chunk) noexcept;
   [[nodiscard]] std::span<const std::uint64_t> used(std::uint32_t chunk) const noexcept;
   [[nodiscard]] std::span<std::uint64_t> live(std::uint32_t chunk) noexcept;
@@ -250,11 +265,12 @@ class Space {
   std::uint32_t granules_;  // per chunk
   std::uint32_t words_;     // per chunk
 
-  std::vector<Chunk> chunks_;
-  std::vector<std::uint64_t> used_;   // 1: not free
-  std::vector<std::uint64_t> live_;   // 1: live; a subset of used
-  std::vector<std::uint64_t> empty_;  // 1 per empty chunk
-  std::array<std::array<std::uint32_t, bucket_count>, group_count> heads_{};
+  std::uint32_t chunk_count_ = 0;
+  ZeroedArray<Chunk> chunks_;
+  ZeroedArray<std::uint64_t> used_;    // 1: not free
+  ZeroedArray<std::uint64_t> live_;    // 1: live; a subset of used
+  ZeroedArray<std::uint64_t> filled_;  // 1 per chunk that is not empty
+  std::array<std::array<std::uint32_t, bucket_count + 1>, group_count> heads_{};
   // One open chunk per group, and in write-once mode one more per group for the cleaner: what
   // outlived its chunk lives longer than what is new.
   std::array<Cursor, 2 * std::size_t{group_count}> cursors_{};

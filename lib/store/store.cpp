@@ -363,11 +363,8 @@ StoreStatistics Store::statistics() const noexcept {
     statistics.memory_bytes += list.capacity() * sizeof(Impl::Change) +
                                list.size() * (sizeof(std::uint32_t) + sizeof(MappingChange));
   }
-  // Two bits per granule, and what a chunk has besides.
-  constexpr std::uint64_t chunk_record_bytes = 32;
   impl_->for_each_segment([&](const Segment& segment) {
-    const std::uint64_t granules = segment.record.chunk_bytes / segment.record.granule_bytes;
-    statistics.memory_bytes += segment.space.chunk_count() * (granules / 4 + chunk_record_bytes);
+    statistics.memory_bytes += segment.space.memory_bytes();
     for (std::uint64_t ahead = 0; ahead < 3; ++ahead) {
       statistics.memory_bytes += segment.space.pending_bytes(statistics.published_number + ahead);
     }
