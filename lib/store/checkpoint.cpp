@@ -29,6 +29,9 @@ namespace {
 // The mapping is written anew when its log has grown so much relative to it, and when the
 // manifest's list, which every checkpoint writes, gets long (16 KiB).
 constexpr std::size_t references_max = 1024;
+// Work under the mutex, and work between two turns of the executor's others.
+constexpr unsigned items_at_a_time = 64;
+constexpr std::size_t sorted_at_a_time = 4096;
 
 // A mapping extent fills at most a chunk, and at most what a location can count.
 std::size_t extent_bytes_max(const Store::Impl& impl) noexcept {
@@ -96,6 +99,7 @@ Result<void> Publication::run(const Payload& payload) noexcept {
     return written;
   }
   finish(payload);
+  release_given_up();
   return {};
 }
 
@@ -201,17 +205,31 @@ void Publication::collect_changes() {
   FIRN_ASSERT(list.size() <= std::numeric_limits<std::uint32_t>::max());
   std::vector<std::uint32_t> order(list.size());
   std::iota(order.begin(), order.end(), 0U);
-  std::sort(order.begin(), order.end(), [&](std::uint32_t left, std::uint32_t right) {
+  const auto earlier = [&](std::uint32_t left, std::uint32_t right) {
     return std::pair(list[left].page, left) < std::pair(list[right].page, right);
-  });
-  const auto is_last = [&](std::size_t at) {
-    return at + 1 == order.size() || list[order[at]].page != list[order[at + 1]].page;
+  };
+  const auto at = [&](std::size_t index) {
+    return order.begin() + static_cast<std::ptrdiff_t>(std::min(index, order.size()));
+  };
+  for (std::size_t begin = 0; begin < order.size(); begin += sorted_at_a_time) {
+    std::sort(at(begin), at(begin + sorted_at_a_time), earlier);
+    let_others_run(executor_);
+  }
+  for (std::size_t run = sorted_at_a_time; run < order.size(); run *= 2) {
+    for (std::size_t begin = 0; begin < order.size(); begin += 2 * run) {
+      std::inplace_merge(at(begin), at(begin + run), at(begin + 2 * run), earlier);
+      let_others_run(executor_);
+    }
+  }
+  const auto is_last = [&](std::size_t index) {
+    return index + 1 == order.size() || list[order[index]].page != list[order[index + 1]].page;
   };
   std::size_t count = 0;
-  for (std::size_t at = 0; at < order.size(); ++at) count += is_last(at) ? 1 : 0;
+  for (std::size_t index = 0; index < order.size(); ++index) count += is_last(index) ? 1 : 0;
   changes_.reserve(count);
-  for (std::size_t at = 0; at < order.size(); ++at) {
-    if (is_last(at)) changes_.push_back(durable(list[order[at]].page, list[order[at]].now));
+  for (std::size_t index = 0; index < order.size(); ++index) {
+    const auto& change = list[order[index]];
+    if (is_last(index)) changes_.push_back(durable(change.page, change.now));
   }
   const base::SpinGuard guard(impl.mutex);
   for (unsigned size_class = 0; size_class < format::size_class_count; ++size_class) {
@@ -242,6 +260,7 @@ void Publication::collect_snapshot() {
       if (changes_.capacity() - changes_.size() < entries_at_a_time) {
         changes_.reserve(2 * changes_.capacity() + entries_at_a_time);
       }
+      let_others_run(executor_);
       const base::SpinGuard guard(impl.mutex);
       for (std::uint64_t one = slot; one < end; ++one) {
         const PageId page(size_class, one);
@@ -261,6 +280,7 @@ void Publication::collect_snapshot() {
   former.reserve(newer_count);
   while (former.size() < newer_count) {
     const std::size_t end = std::min(former.size() + entries_at_a_time, newer_count);
+    let_others_run(executor_);
     const base::SpinGuard guard(impl.mutex);
     const auto& list = impl.changes[(number_ + 1) % 2];
     for (std::size_t index = former.size(); index < end; ++index) {
@@ -335,13 +355,18 @@ bool Publication::layout(bool fold) {
 // replaces. Nobody else gives up under it any more.
 void Publication::list_given_up() {
   Store::Impl& impl = *store_.impl_;
-  const base::SpinGuard guard(impl.mutex);
   given_up_.clear();
-  impl.for_each_segment([&](const Store::Segment& segment) {
-    for (const Extent extent : segment.space.pending(number_)) {
-      given_up_.push_back(Location(segment.record.id, extent).bits());
+  for (const std::unique_ptr<Store::Segment>& place : impl.segments) {
+    const Store::Segment* segment = nullptr;
+    {
+      const base::SpinGuard guard(impl.mutex);
+      segment = place.get();  // goes only when a checkpoint is published
     }
-  });
+    if (segment == nullptr) continue;
+    for (const Extent extent : segment->space.pending(number_)) {
+      given_up_.push_back(Location(segment->record.id, extent).bits());
+    }
+  }
   if (!impl.manifest.none()) given_up_.push_back(impl.manifest.bits());
   if (!fold_) return;
   for (const ExtentReference& reference : impl.references) given_up_.push_back(reference.location);
@@ -520,19 +545,40 @@ void Publication::finish(const Payload& payload) noexcept {
   }
   impl.references = std::move(references_);
   impl.changes[number_ % 2].clear();
-  impl.for_each_segment([&](Store::Segment& segment) { segment.space.publish(number_); });
-  for (Store::Impl::IdSpace& ids : impl.ids) {
-    // Given up under the number before: no superblock names them any more.
-    auto& reusable =
-        ids.given_up[(number_ + (FIRN_PLANTED("given-up-id-reused-early") ? 0 : 2)) % 3];
-    const auto moved = base::guard_allocation(
-        [&] { ids.free.insert(ids.free.end(), reusable.begin(), reusable.end()); });
-    if (moved.has_value()) reusable.clear();
-  }
+  impl.for_each_segment([&](Store::Segment& segment) { segment.space.begin_publish(number_); });
   impl.statistics.meta_write_bytes += 2 * format::superblock_bytes;
   impl.statistics.syncs += sync_count_;
   ++impl.statistics.checkpoints;
   store_.published_.store(number_, std::memory_order_release);
+}
+
+// What was given up under the number before: no superblock names it any more. Nobody gives up under
+// number + 2, whose lists these are, before the next checkpoint begins.
+void Publication::release_given_up() noexcept {
+  Store::Impl& impl = *store_.impl_;
+  const auto in_pieces = [&](auto some) {
+    for (bool more = true; more;) {
+      {
+        const base::SpinGuard guard(impl.mutex);
+        for (unsigned count = 0; count < items_at_a_time && more; ++count) more = some();
+      }
+      if (more) let_others_run(executor_);
+    }
+  };
+  for (std::unique_ptr<Store::Segment>& place : impl.segments) {
+    in_pieces([&] { return place != nullptr && place->space.release_some(1); });
+  }
+  const std::uint64_t reusable = FIRN_PLANTED("given-up-id-reused-early") ? number_ : number_ + 2;
+  for (Store::Impl::IdSpace& ids : impl.ids) {
+    in_pieces([&] {
+      GrowingList<std::uint64_t>& list = ids.given_up[reusable % 3];
+      // Without memory the rest waits for a later publication.
+      if (list.empty() || !ids.free.make_room().has_value()) return false;
+      ids.free.push_back(list.back());
+      list.pop_back();
+      return true;
+    });
+  }
 }
 
 }  // namespace firn::store

@@ -25,9 +25,10 @@ static_assert(sizeof(MappingEntry) == 16);
 /// are added by any thread.
 class Mapping {
  public:
-  static constexpr std::size_t block_entries = 4096;
-  /// 2^18 blocks: 2^30 pages of a class, 4 TiB of the smallest.
-  static constexpr std::size_t block_count_max = std::size_t{1} << 18;
+  /// A block takes a page of memory: files may name few ids far apart.
+  static constexpr std::size_t block_entries = 256;
+  /// 2^22 blocks: 2^30 pages of a class, 4 TiB of the smallest.
+  static constexpr std::size_t block_count_max = std::size_t{1} << 22;
   static constexpr std::uint64_t slot_max = block_entries * block_count_max - 1;
 
   Mapping() noexcept = default;

@@ -17,7 +17,7 @@ constexpr std::uint64_t entries_at_a_time = 256;
 
 bool Mover::concerns(Location location) const noexcept {
   if (location.none() || location.segment() != segment_.record.id) return false;
-  if (segment_.state == SegmentState::draining) return true;
+  if (chunks_.empty()) return true;
   const Extent extent = location.extent();
   const std::uint32_t granules = segment_.record.chunk_bytes / segment_.record.granule_bytes;
   const std::uint32_t last = extent.chunk + (extent.granule + extent.count - 1) / granules;
@@ -122,7 +122,7 @@ Result<void> Mover::place_batch() noexcept {
     if (!std::exchange(item.ready, false) || !first.has_value()) continue;
     format::PageHeader header;
     std::memcpy(&header, item.block->data(), sizeof header);
-    first = impl_.expect_change();
+    first = impl_.expect_change(impl_.open_number);
     if (!first.has_value()) continue;
     const auto placed =
         impl_.place(segment_.record.id, group_of(item.page), header.length, Claim::background);
@@ -176,7 +176,9 @@ void Mover::record(Item& item, bool written) noexcept {
   --impl_.changes_expected;
   const bool current =
       store_.mapping_.get(item.page) == item.entry || FIRN_PLANTED("move-over-newer");
-  if (!written || !current || store_.failed()) {
+  // Room was made under the number that was open then.
+  const bool room = impl_.changes[number % 2].make_room(impl_.changes_expected).has_value();
+  if (!written || !current || !room || store_.failed()) {
     ++report_.left_images;
     return impl_.give_back(target, extent, number);
   }
@@ -230,36 +232,78 @@ Result<MoveReport> Store::drain_segment(runtime::ExecutorCore& executor, std::ui
   return moved;
 }
 
+// Up to `most` chunks, emptiest first, those left out that hold what is not moved: heads, manifests
+// and mapping extents.
+Result<std::vector<std::uint32_t>> Store::find_victims(runtime::ExecutorCore& executor,
+                                                       const Segment& segment, std::uint32_t most,
+                                                       std::uint32_t live_percent_max) noexcept {
+  std::vector<Space::Victim> found;
+  for (std::uint32_t from = 0;;) {
+    std::array<Space::Victim, 64> some;
+    std::size_t count = 0;
+    {
+      const base::SpinGuard guard(impl_->mutex);
+      if (from >= segment.space.used_chunks()) break;
+      for (const Space::Victim& one :
+           std::span(some.data(), segment.space.list_victims(from, live_percent_max, some))) {
+        if (segment.space.group_of(one.chunk) != Group::other) some[count++] = one;
+      }
+    }
+    from += static_cast<std::uint32_t>(some.size());
+    FIRN_TRY(base::guard_allocation([&] {
+      found.insert(found.end(), some.begin(), some.begin() + static_cast<std::ptrdiff_t>(count));
+    }));
+    let_others_run(executor);
+  }
+  std::sort(found.begin(), found.end());
+  if (found.size() > most) found.resize(most);
+  std::vector<std::uint32_t> chunks;
+  FIRN_TRY(base::guard_allocation([&] {
+    for (const Space::Victim& one : found) chunks.push_back(one.chunk);
+  }));
+  std::sort(chunks.begin(), chunks.end());
+  return chunks;
+}
+
 Result<MoveReport> Store::clean_segment(runtime::ExecutorCore& executor, std::uint8_t id,
                                         std::uint32_t chunks,
                                         std::uint32_t live_percent_max) noexcept {
   if (failed() || impl_->read_only) return fail(ErrorCode::failed, "the store takes no writes");
   Segment* segment = nullptr;
-  std::vector<std::uint32_t> victims;
   {
     const base::SpinGuard guard(impl_->mutex);
     segment = impl_->segment(id);
     if (segment == nullptr || segment->state != SegmentState::active) {
       return in_segment(fail(ErrorCode::not_found, "no segment of that number"), id);
     }
-    if (segment->victims.empty()) {
-      FIRN_TRY_ASSIGN(segment->victims, segment->space.pick_victims(chunks, live_percent_max));
-      // Heads, manifests and mapping extents are not moved.
-      std::erase_if(segment->victims, [&](std::uint32_t chunk) {
-        return segment->space.group_of(chunk) == Group::other;
-      });
-      std::sort(segment->victims.begin(), segment->victims.end());
-      for (const std::uint32_t chunk : segment->victims) segment->space.drain(chunk);
-      segment->closed_under = number();
-    }
-    if (impl_->open_number < segment->closed_under) return checkpoint_first(id);
-    victims.swap(segment->victims);
-    ++segment->requests;
+    if (segment->cleaning) return in_segment(fail(ErrorCode::busy, "it is being cleaned"), id);
+    segment->cleaning = true;
+    ++segment->requests;  // stays until this is done
   }
-  const Result<MoveReport> moved = Mover(*this, executor, *segment, victims).run();
+  const Result<MoveReport> cleaned = clean(executor, *segment, chunks, live_percent_max);
   const base::SpinGuard guard(impl_->mutex);
+  segment->cleaning = false;
   --segment->requests;
-  return moved;
+  return cleaned;
+}
+
+// The chunks that a former call closed and could not empty yet come first.
+Result<MoveReport> Store::clean(runtime::ExecutorCore& executor, Segment& segment,
+                                std::uint32_t chunks, std::uint32_t live_percent_max) noexcept {
+  if (segment.victims.empty()) {
+    FIRN_TRY_ASSIGN(segment.victims, find_victims(executor, segment, chunks, live_percent_max));
+    const base::SpinGuard guard(impl_->mutex);
+    std::erase_if(segment.victims,
+                  [&](std::uint32_t chunk) { return !segment.space.try_drain(chunk); });
+    segment.closed_under = number();
+  }
+  {
+    const base::SpinGuard guard(impl_->mutex);
+    if (impl_->open_number < segment.closed_under) return checkpoint_first(segment.record.id);
+  }
+  const std::vector<std::uint32_t> victims = std::exchange(segment.victims, {});
+  if (victims.empty()) return MoveReport{};
+  return Mover(*this, executor, segment, victims).run();
 }
 
 }  // namespace firn::store

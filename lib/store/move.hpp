@@ -21,7 +21,8 @@ namespace firn::store {
 
 class Mover {
  public:
-  /// Moves what lies in `segment`, or in the `chunks` of it, which are in ascending order.
+  /// Moves what lies in `segment`: in these chunks of it, in ascending order, or, if none are
+  /// named, all.
   Mover(Store& store, runtime::ExecutorCore& executor, Store::Segment& segment,
         std::span<const std::uint32_t> chunks) noexcept
       : store_(store),

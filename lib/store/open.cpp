@@ -312,6 +312,10 @@ Result<void> Opening::read_manifest() noexcept {
   FIRN_TRY_ASSIGN(const AlignedBlock block,
                   read_extent(manifest, format::PageKind::manifest, format::PageKind::manifest));
   const std::uint32_t manifest_granules = Location::from_bits(manifest.location).extent().count;
+  if (std::uint64_t{manifest_granules} * impl_.granule_bytes != superblock_.manifest_bytes) {
+    return corrupt("the superblock gives the manifest {} bytes, and a place of another length",
+                   superblock_.manifest_bytes);
+  }
   FIRN_TRY(placed(decode_manifest(
       {block.data(), std::size_t{manifest_granules} * impl_.granule_bytes}, manifest_)));
   if (manifest_.number != superblock_.number) {
@@ -362,6 +366,11 @@ Result<void> Opening::apply(const MappingExtent& extent) noexcept {
       return corrupt("a change of the mapping makes no sense");
     }
     FIRN_TRY(store_.mapping_.ensure(page));
+    if (store_.mapping_.memory_bytes() > impl_.options.mapping_bytes_max) {
+      return in_segment(fail(ErrorCode::no_memory, "the mapping takes more than {} bytes of memory",
+                             impl_.options.mapping_bytes_max),
+                        segment_zero);
+    }
     store_.mapping_.set(page, {.location = location, .checksum = change.checksum});
   }
   if (extent.number == superblock_.number) {

@@ -46,6 +46,7 @@ class Publication {
   Result<void> sync_superblock() noexcept;
   Result<void> write_superblock(const Payload& payload) noexcept;
   void finish(const Payload& payload) noexcept;
+  void release_given_up() noexcept;
 
   Store& store_;
   runtime::ExecutorCore& executor_;

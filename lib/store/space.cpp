@@ -312,8 +312,7 @@ Result<Extent> Space::allocate_large(Group group, std::uint32_t count, Claim cla
   }
   take(extent);
   if (write_once()) {
-    for (std::uint32_t id = first; id < first + chunks; ++id)
-      seal_rest(id, chunks_[id].taken);
+    for (std::uint32_t id = first; id < first + chunks; ++id) seal_rest(id, chunks_[id].taken);
   } else {
     enlist(first + chunks - 1);
   }
@@ -373,18 +372,14 @@ Result<void> Space::free(Extent extent, std::uint64_t number) noexcept {
   FIRN_ASSERT(number > published_);
   FIRN_ASSERT(number - published_ < pending_count);
   FIRN_ASSERT(is_live(extent));
-  std::vector<Extent>& list = pending_[number % pending_count];
-  FIRN_TRY(make_room(list));
+  FIRN_ASSERT(!releasing_ || number != published_ + 2);
+  GrowingList<Extent>& list = pending_[number % pending_count];
+  FIRN_TRY(list.make_room());
   give_up(extent, list);
   return {};
 }
 
-Result<void> Space::make_room(std::vector<Extent>& list) noexcept {
-  if (list.size() < list.capacity()) return {};
-  return base::guard_allocation([&] { list.reserve(list.size() * 2 + 16); });
-}
-
-void Space::give_up(Extent extent, std::vector<Extent>& list) noexcept {
+void Space::give_up(Extent extent, GrowingList<Extent>& list) noexcept {
   list.push_back(extent);
   retire(extent);
 }
@@ -402,23 +397,37 @@ void Space::retire(Extent extent) noexcept {
 }
 
 std::uint64_t Space::publish(std::uint64_t number) noexcept {
-  FIRN_ASSERT(started_);
-  FIRN_ASSERT(number == published_ + 1);
-  const std::uint64_t given_up_under = FIRN_PLANTED("location-reused-early") ? number : published_;
-  const auto release_list = [this](std::vector<Extent>& list) {
-    const std::uint64_t granules = release(list);
-    list.clear();
-    return granules;
-  };
-  const std::uint64_t released = release_list(pending_[given_up_under % pending_count]);
-  if (FIRN_PLANTED("location-reused-at-once")) {
-    release_list(pending_[(number + 1) % pending_count]);
-  }
-  published_ = number;
+  const std::uint64_t pending_before = pending_granules_;
+  begin_publish(number);
+  release_some(~std::size_t{0});
 #ifdef FIRN_DEBUG
   if (used_chunks_ <= debug_check_chunks_max) check_well_formed();
 #endif
-  return released;
+  return pending_before - pending_granules_;
+}
+
+void Space::begin_publish(std::uint64_t number) noexcept {
+  FIRN_ASSERT(started_);
+  FIRN_ASSERT(number == published_ + 1 && !releasing_);
+  const auto release_at_once = [this](std::uint64_t given_up_under) {
+    GrowingList<Extent>& list = pending_[given_up_under % pending_count];
+    release(list.view());
+    list.clear();
+  };
+  if (FIRN_PLANTED("location-reused-early")) release_at_once(number);
+  if (FIRN_PLANTED("location-reused-at-once")) release_at_once(number + 1);
+  published_ = number;
+  releasing_ = true;
+}
+
+bool Space::release_some(std::size_t extents) noexcept {
+  if (!releasing_) return false;
+  GrowingList<Extent>& list = pending_[(published_ + 2) % pending_count];
+  const std::size_t kept = list.size() - std::min(list.size(), extents);
+  release(list.view().subspan(kept));
+  list.shrink(kept);
+  releasing_ = !list.empty();
+  return releasing_;
 }
 
 void Space::take_back(Extent extent) noexcept {
@@ -465,39 +474,48 @@ std::uint64_t Space::release(std::span<const Extent> list) noexcept {
 
 std::span<const Extent> Space::pending(std::uint64_t number) const noexcept {
   if (number < published_ || number - published_ >= pending_count) return {};
-  return pending_[number % pending_count];
+  return pending_[number % pending_count].view();
 }
 
-void Space::drain(std::uint32_t chunk) noexcept {
+bool Space::try_drain(std::uint32_t chunk) noexcept {
   FIRN_ASSERT(started_);
   const State state = chunks_[chunk].state;
-  if (state == State::sealed) return;
-  FIRN_ASSERT(state == State::partial);
-  FIRN_ASSERT(reserved_ + free_in(chunks_[chunk]) <= free_granules_);
+  if (state == State::sealed) return true;
+  if (state != State::partial || reserved_ + free_in(chunks_[chunk]) > free_granules_) return false;
   delist(chunk);
   seal_rest(chunk, 0);
+  return true;
 }
 
 bool Space::sealed(std::uint32_t chunk) const noexcept {
   return chunks_[chunk].state == State::sealed;
 }
 
+std::size_t Space::list_victims(std::uint32_t from, std::uint32_t live_percent_max,
+                                std::span<Victim> out) const noexcept {
+  const auto end = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(used_chunks_, std::uint64_t{from} + out.size()));
+  std::size_t count = 0;
+  for (std::uint32_t id = from; id < end; ++id) {
+    const Chunk& chunk = chunks_[id];
+    const bool closed = chunk.state == State::sealed || chunk.state == State::partial;
+    if (!closed || chunk.live == 0) continue;
+    if (std::uint64_t{chunk.live} * 100 > std::uint64_t{granules_} * live_percent_max) continue;
+    out[count++] = {.live = chunk.live, .chunk = id};
+  }
+  return count;
+}
+
 Result<std::vector<std::uint32_t>> Space::pick_victims(
     std::uint32_t most, std::uint32_t live_percent_max) const noexcept {
   std::vector<std::uint32_t> victims;
   FIRN_TRY(base::guard_allocation([&] {
-    for (std::uint32_t id = 0; id < used_chunks_; ++id) {
-      const Chunk& chunk = chunks_[id];
-      const bool closed = chunk.state == State::sealed || chunk.state == State::partial;
-      if (!closed || chunk.live == 0) continue;
-      if (std::uint64_t{chunk.live} * 100 > std::uint64_t{granules_} * live_percent_max) continue;
-      victims.push_back(id);
-    }
+    std::vector<Victim> found(used_chunks_);
+    found.resize(list_victims(0, live_percent_max, found));
+    std::sort(found.begin(), found.end());
+    if (found.size() > most) found.resize(most);
+    for (const Victim& victim : found) victims.push_back(victim.chunk);
   }));
-  std::sort(victims.begin(), victims.end(), [&](std::uint32_t left, std::uint32_t right) {
-    return std::pair(chunks_[left].live, left) < std::pair(chunks_[right].live, right);
-  });
-  if (victims.size() > most) victims.resize(most);
   return victims;
 }
 

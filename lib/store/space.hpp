@@ -30,8 +30,8 @@
 //      not fill holes among metadata either.
 //
 // Memory: two bits per granule and 28 bytes per chunk, so 540 bytes per MiB (0.05 %), and none for
-// chunks that were never used: a sparse segment costs as much as what is in it. The second bit tells
-// live from given up, without which freeing twice would hand a live location out again.
+// chunks that were never used: a sparse segment costs as much as what is in it. The second bit
+// tells live from given up, without which freeing twice would hand a live location out again.
 //
 // One thread at a time: the store calls it under its own mutex.
 #pragma once
@@ -129,6 +129,10 @@ class Space {
   /// Checkpoint `number` = published_number() + 1 is published, in both of its superblock places.
   /// What was given up under number - 1 becomes free. Returns how many granules.
   std::uint64_t publish(std::uint64_t number) noexcept;
+  /// The same in pieces, between which other calls may come, but none that gives up under
+  /// number + 2: this, then `release_some` until it returns false.
+  void begin_publish(std::uint64_t number) noexcept;
+  bool release_some(std::size_t extents) noexcept;
 
   /// Given up under `number` and not yet free: what the superblock's pending-free list holds.
   [[nodiscard]] std::span<const Extent> pending(std::uint64_t number) const noexcept;
@@ -153,9 +157,19 @@ class Space {
   /// ones up.
   [[nodiscard]] Result<std::vector<std::uint32_t>> pick_victims(
       std::uint32_t most, std::uint32_t live_percent_max) const noexcept;
+  struct Victim {
+    std::uint32_t live = 0;
+    std::uint32_t chunk = 0;
+    friend auto operator<=>(const Victim&, const Victim&) = default;
+  };
+  /// The same of the chunks in [from, from + out.size()), in order; how many.
+  std::size_t list_victims(std::uint32_t from, std::uint32_t live_percent_max,
+                           std::span<Victim> out) const noexcept;
   /// Takes the holes of a chunk out of use: it comes back whole when all in it is given up and
   /// published. Needs as many free granules elsewhere as are reserved. A no-op where it is sealed.
-  void drain(std::uint32_t chunk) noexcept;
+  /// False: the chunk is open, empty or needed.
+  bool try_drain(std::uint32_t chunk) noexcept;
+  void drain(std::uint32_t chunk) noexcept { FIRN_ASSERT(try_drain(chunk)); }
   /// Write-once: seals the open chunk of `group`; a no-op where none is open.
   void seal(Group group) noexcept;
   [[nodiscard]] bool sealed(std::uint32_t chunk) const noexcept;
@@ -170,9 +184,7 @@ class Space {
            std::uint64_t{extent.granule} * options_.granule_bytes;
   }
   [[nodiscard]] std::uint64_t published_number() const noexcept { return published_; }
-  [[nodiscard]] std::uint32_t chunk_count() const noexcept {
-    return chunk_count_;
-  }
+  [[nodiscard]] std::uint32_t chunk_count() const noexcept { return chunk_count_; }
   [[nodiscard]] std::uint32_t used_chunks() const noexcept { return used_chunks_; }
   [[nodiscard]] std::uint64_t live_granules() const noexcept { return live_granules_; }
   [[nodiscard]] std::uint64_t pending_granules() const noexcept { return pending_granules_; }
@@ -185,6 +197,9 @@ class Space {
   }
   [[nodiscard]] bool is_live(Extent extent) const noexcept;
   [[nodiscard]] SpaceStatistics statistics() const noexcept;
+  /// The same in pieces: adds what is in chunks [from, to); `finish_statistics` comes last.
+  void add_statistics(std::uint32_t from, std::uint32_t to, SpaceStatistics& total) const noexcept;
+  void finish_statistics(SpaceStatistics& total) const noexcept;
   /// Asserts every invariant: counters against bits, lists against chunks, pending against lists.
   void check_well_formed() const noexcept;
 
@@ -206,7 +221,8 @@ class Space {
   struct Chunk {
     std::uint32_t taken;  // granules that are not free
     std::uint32_t live, pending;
-    std::uint32_t longest;  // longest hole; right, like what follows, while the chunk is in a bucket
+    std::uint32_t
+        longest;  // longest hole; right, like what follows, while the chunk is in a bucket
     std::uint32_t previous, next;
     State state;
     Group group;  // of one that is not empty
@@ -242,8 +258,7 @@ class Space {
   void open_chunk(std::uint32_t id, Group group) noexcept;
   void close_chunk(unsigned slot) noexcept;
   void seal_rest(std::uint32_t id, std::uint32_t granule) noexcept;
-  static Result<void> make_room(std::vector<Extent>& list) noexcept;
-  void give_up(Extent extent, std::vector<Extent>& list) noexcept;
+  void give_up(Extent extent, GrowingList<Extent>& list) noexcept;
   void retire(Extent extent) noexcept;
   std::uint64_t release(std::span<const Extent> list) noexcept;
 
@@ -274,7 +289,7 @@ class Space {
   // One open chunk per group, and in write-once mode one more per group for the cleaner: what
   // outlived its chunk lives longer than what is new.
   std::array<Cursor, 2 * std::size_t{group_count}> cursors_{};
-  std::array<std::vector<Extent>, pending_count> pending_;  // index: number % 3
+  std::array<GrowingList<Extent>, pending_count> pending_;  // index: number % 3
   std::uint64_t published_;
   std::uint64_t free_granules_ = 0, live_granules_ = 0, pending_granules_ = 0;
   std::uint64_t reserved_ = 0;
@@ -282,6 +297,7 @@ class Space {
   std::uint32_t metadata_chunks_ = 0;
   std::uint32_t used_chunks_ = 0;
   bool started_ = false;
+  bool releasing_ = false;  // what was given up under the number before the published one
 };
 
 // Calls visit(chunk, begin, end) for the part in each chunk until it returns false.

@@ -1,5 +1,6 @@
 // What a space looks like from outside, and whether it is what it should be.
 #include <algorithm>
+#include <utility>
 
 #include "store/granule_map.hpp"
 #include "store/space.hpp"
@@ -8,9 +9,14 @@ namespace firn::store {
 
 SpaceStatistics Space::statistics() const noexcept {
   SpaceStatistics total;
-  std::uint64_t free = 0;
-  std::uint64_t longest = 0;
-  for (std::uint32_t id = 0; id < used_chunks_; ++id) {
+  add_statistics(0, used_chunks_, total);
+  finish_statistics(total);
+  return total;
+}
+
+void Space::add_statistics(std::uint32_t from, std::uint32_t to,
+                           SpaceStatistics& total) const noexcept {
+  for (std::uint32_t id = from; id < std::min(to, used_chunks_); ++id) {
     const Chunk& chunk = chunks_[id];
     if (chunk.state == State::empty) continue;
     SpaceStatistics::OfGroup& group = total.groups[static_cast<unsigned>(chunk.group)];
@@ -28,11 +34,16 @@ SpaceStatistics Space::statistics() const noexcept {
       return true;
     });
     total.longest_hole = std::max(total.longest_hole, longest_here);
-    longest += longest_here;
-    free += free_in(chunk);
+    total.fragmentation += longest_here;  // their sum until `finish_statistics`
   }
+}
+
+void Space::finish_statistics(SpaceStatistics& total) const noexcept {
+  std::uint64_t free = 0;
+  for (const SpaceStatistics::OfGroup& group : total.groups) free += group.free;
+  const double longest = std::exchange(total.fragmentation, 0);
+  if (free > 0) total.fragmentation = 1 - longest / static_cast<double>(free);
   if (empty_chunks_ > 0) total.longest_hole = granules_;
-  if (free > 0) total.fragmentation = 1 - static_cast<double>(longest) / static_cast<double>(free);
   total.live = live_granules_;
   total.pending = pending_granules_;
   total.free = free_granules_;
@@ -40,15 +51,14 @@ SpaceStatistics Space::statistics() const noexcept {
   total.chunks = chunk_count();
   total.empty_chunks = empty_chunks_;
   total.used_chunks = used_chunks_;
-  return total;
 }
 
 void Space::check_well_formed() const noexcept {
   // Pending bits are those of the lists, each granule once.
   std::vector<std::uint64_t> pending_bits(std::size_t{used_chunks_} * words_, 0);
   std::uint64_t listed_pending = 0;
-  for (const std::vector<Extent>& list : pending_) {
-    for (const Extent extent : list) {
+  for (const GrowingList<Extent>& list : pending_) {
+    for (const Extent extent : list.view()) {
       FIRN_ASSERT(in_bounds(extent));
       for_each_part(extent, [&](std::uint32_t id, std::uint32_t begin, std::uint32_t end) {
         const std::span<std::uint64_t> bits(pending_bits.data() + std::size_t{id} * words_, words_);

@@ -86,8 +86,8 @@ Result<void> Space::mark(Extent extent, Group group) noexcept {
 Result<void> Space::mark_live(Extent extent, Group group) noexcept { return mark(extent, group); }
 
 Result<void> Space::mark_pending(Extent extent, Group group) noexcept {
-  std::vector<Extent>& list = pending_[published_ % pending_count];
-  FIRN_TRY(make_room(list));
+  GrowingList<Extent>& list = pending_[published_ % pending_count];
+  FIRN_TRY(list.make_room());
   FIRN_TRY(mark(extent, group));
   give_up(extent, list);
   return {};

@@ -41,13 +41,8 @@ Store::~Store() {
   FIRN_ASSERT(!impl_->publishing);
 }
 
-Result<void> Store::Impl::expect_change() noexcept {
-  // Both lists: a change may be recorded under either number.
-  for (std::vector<Change>& list : changes) {
-    const std::size_t needed = list.size() + changes_expected + 1;
-    if (needed <= list.capacity()) continue;
-    FIRN_TRY(base::guard_allocation([&] { list.reserve(std::max(needed, 2 * list.capacity())); }));
-  }
+Result<void> Store::Impl::expect_change(std::uint64_t number) noexcept {
+  FIRN_TRY(changes[number % 2].make_room(changes_expected));
   ++changes_expected;
   return {};
 }
@@ -113,13 +108,11 @@ Result<PageId> Store::allocate_page(unsigned size_class) noexcept {
 Result<void> Store::free_page(PageId page, std::uint64_t number) noexcept {
   const base::SpinGuard guard(impl_->mutex);
   Impl::IdSpace& ids = impl_->ids[page.size_class()];
-  std::vector<std::uint64_t>& given_up = ids.given_up[number % 3];
-  FIRN_TRY(base::guard_allocation([&] {
-    if (given_up.size() == given_up.capacity()) given_up.reserve(2 * given_up.size() + 16);
-  }));
+  GrowingList<std::uint64_t>& given_up = ids.given_up[number % 3];
+  FIRN_TRY(given_up.make_room());
   const MappingEntry before = mapping_.get(page);
   if (!before.location.none()) {
-    FIRN_TRY(impl_->expect_change());
+    FIRN_TRY(impl_->expect_change(number));
     --impl_->changes_expected;
     Segment& segment = impl_->segment_of(before.location);
     if (segment.record.is_volatile) {
@@ -226,7 +219,7 @@ void Store::write(runtime::ExecutorCore& executor, PageWrite& write) noexcept {
     if (failed() || impl_->read_only) {
       write.outcome = fail(ErrorCode::failed, "the store takes no writes");
     } else {
-      write.outcome = impl_->expect_change();
+      write.outcome = impl_->expect_change(write.number);
     }
   }
   if (!write.outcome.has_value()) return end_later(executor, write);
@@ -373,9 +366,19 @@ StoreStatistics Store::statistics() const noexcept {
 }
 
 SpaceStatistics Store::space_statistics(std::uint8_t segment) const noexcept {
-  const base::SpinGuard guard(impl_->mutex);
-  FIRN_ASSERT(impl_->segment(segment) != nullptr);
-  return impl_->segment(segment)->space.statistics();
+  constexpr std::uint32_t chunks_at_a_time = 16;
+  SpaceStatistics total;
+  for (std::uint32_t from = 0;; from += chunks_at_a_time) {
+    const base::SpinGuard guard(impl_->mutex);
+    FIRN_ASSERT(impl_->segment(segment) != nullptr);
+    const Space& space = impl_->segment(segment)->space;
+    if (from < space.used_chunks()) {
+      space.add_statistics(from, from + chunks_at_a_time, total);
+      continue;
+    }
+    space.finish_statistics(total);
+    return total;
+  }
 }
 
 Payload Store::payload() const noexcept {

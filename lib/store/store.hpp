@@ -104,6 +104,8 @@ struct StoreOptions {
   std::uint32_t fold_percent = 50;
   /// But not for less than this.
   std::uint32_t log_bytes_min = 64 * 1024;
+  /// Opening a file whose mapping takes more memory than this is `no_memory`.
+  std::uint64_t mapping_bytes_max = ~std::uint64_t{0};
   /// Opens further segments and hears of those that are gone; outlives the store. Without one, a
   /// domain with further segments does not open.
   SegmentSource* source = nullptr;
@@ -265,6 +267,11 @@ class Store {
                                                 std::unique_ptr<segment::Backend> backend,
                                                 SegmentRecord record) noexcept;
   void release_segments(std::uint64_t published) noexcept;
+  Result<std::vector<std::uint32_t>> find_victims(runtime::ExecutorCore& executor,
+                                                  const Segment& segment, std::uint32_t most,
+                                                  std::uint32_t live_percent_max) noexcept;
+  Result<MoveReport> clean(runtime::ExecutorCore& executor, Segment& segment, std::uint32_t chunks,
+                           std::uint32_t live_percent_max) noexcept;
   friend class Publication;
   friend class Opening;
   friend class Mover;

@@ -43,6 +43,7 @@ struct Store::Segment {
   // the chunks that the next pass of the cleaner empties.
   std::uint64_t closed_under = 0;
   std::vector<std::uint32_t> victims;
+  bool cleaning = false;
   std::uint64_t left_out_by = 0;    // the first checkpoint whose manifest does not list it
   std::uint64_t head_granules = 0;  // live, but of no page
   std::uint64_t lost_granules = 0;  // live, but nobody's: see `give_back`
@@ -70,7 +71,7 @@ struct Store::Impl {
   };
   struct IdSpace {
     std::uint64_t next_slot = 1;
-    std::vector<std::uint64_t> free;
+    GrowingList<std::uint64_t> free;
     // Free since opening, as ranges: their number is bounded by that of the pages between them,
     // whatever a file says `next_slot` is. Taken from the last one's front.
     struct Range {
@@ -78,7 +79,7 @@ struct Store::Impl {
       std::uint64_t end = 0;
     };
     std::vector<Range> gaps;
-    std::array<std::vector<std::uint64_t>, 3> given_up;  // by number % 3
+    std::array<GrowingList<std::uint64_t>, 3> given_up;  // by number % 3
   };
 
   Impl(segment::Backend& its_backend, const StoreOptions& its_options) noexcept
@@ -96,8 +97,9 @@ struct Store::Impl {
   std::array<std::unique_ptr<Segment>, segment_count_max> segments;
   // Names of segments that are being added, by number; the callers' own.
   std::array<const std::string_view*, segment_count_max> claimed{};
-  std::array<std::vector<Change>, 2> changes;  // by number % 2
-  std::size_t changes_expected = 0;            // room that writes under way will need
+  // By number % 2. That of the number being published is the checkpointer's.
+  std::array<GrowingList<Change>, 2> changes;
+  std::size_t changes_expected = 0;  // room that writes under way will need
   // The lowest number whose changes are not being collected: moves are recorded under it.
   std::uint64_t open_number = 1;
   bool publishing = false;
@@ -158,8 +160,8 @@ struct Store::Impl {
   // Under the mutex: number and name are those of a segment that is being added.
   Result<void> claim(std::uint8_t id, const std::string_view& name,
                      std::size_t entry_bytes) noexcept;
-  // Under the mutex: makes room so that recording a change later cannot fail.
-  Result<void> expect_change() noexcept;
+  // Under the mutex: makes room so that recording a change under `number` later cannot fail.
+  Result<void> expect_change(std::uint64_t number) noexcept;
   // Under the mutex: `page`, whose entry is `before`, lies at `now` from here on, under `number`.
   void record(PageId page, MappingEntry before, MappingEntry now, std::uint64_t number) noexcept;
   // Under the mutex: gives up what a page or checkpoint named. If the list of what was given up
