@@ -81,7 +81,7 @@ Result<void> Opening::make_zero(std::uint64_t published) noexcept {
   zero->head_granules = format::superblock_area_bytes / impl_.granule_bytes;
   const auto superblocks = static_cast<std::uint32_t>(zero->head_granules);
   FIRN_TRY(zero->space.mark_live({.count = superblocks}, Group::other));
-  impl_.segments[segment_zero] = std::move(zero);
+  impl_.enter(std::move(zero));
   return {};
 }
 
@@ -127,7 +127,7 @@ Result<void> Opening::open_segment(const SegmentRecord& record) noexcept {
   segment->owned = std::move(backend);
   segment->head_granules = segment->space.live_granules();
   segment->unsynced = true;
-  impl_.segments[record.id] = std::move(segment);
+  impl_.enter(std::move(segment));
   return {};
 }
 

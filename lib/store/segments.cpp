@@ -195,7 +195,7 @@ Result<void> Store::add_segment(runtime::ExecutorCore& executor,
   impl_->claimed[id] = nullptr;
   if (!made.has_value()) return in_segment(fail(made.error()), id);
   (*made)->space.start_after(published_number());
-  impl_->segments[id] = *std::move(made);
+  impl_->enter(*std::move(made));
   return {};
 }
 
@@ -242,16 +242,25 @@ Result<void> Store::remove_segment(std::uint8_t id) noexcept {
 // Segments that no superblock names any more, when checkpoint `published` is in both copies.
 void Store::release_segments(std::uint64_t published) noexcept {
   for (std::unique_ptr<Segment>& place : impl_->segments) {
-    std::unique_ptr<Segment> gone;
+    Segment* segment = nullptr;
     {
       const base::SpinGuard guard(impl_->mutex);
-      if (place == nullptr || place->left_out_by == 0 || place->requests > 0) continue;
+      if (place == nullptr || place->left_out_by == 0) continue;
       const bool named = published == place->left_out_by && !FIRN_PLANTED("segment-gone-early");
       if (named) continue;
-      gone = std::move(place);
+      place->gone.store(true);
+      if (place->requests.load() > 0) {
+        place->gone.store(false);  // at the next publication
+        continue;
+      }
+      segment = place.get();
+      impl_->directory[segment->record.id].store(nullptr, std::memory_order_release);
+      segment->next_gone = std::move(impl_->gone_segments);
+      impl_->gone_segments = std::move(place);
     }
-    gone->owned.reset();  // closed before anybody hears of it
-    if (impl_->options.source != nullptr) impl_->options.source->segment_gone(gone->record);
+    segment->owned.reset();  // closed before anybody hears of it
+    const Space freed = std::move(segment->space);
+    if (impl_->options.source != nullptr) impl_->options.source->segment_gone(segment->record);
   }
 }
 

@@ -37,8 +37,11 @@ Store::Store(segment::Backend& segment, const StoreOptions& options) noexcept
 Store::~Store() {
   if (impl_ == nullptr) return;
   // What is under way would end in a store that is gone.
-  impl_->for_each_segment([](Segment& segment) { FIRN_ASSERT(segment.requests == 0); });
+  impl_->for_each_segment([](Segment& segment) { FIRN_ASSERT(segment.requests.load() == 0); });
   FIRN_ASSERT(!impl_->publishing);
+  while (impl_->gone_segments != nullptr) {
+    impl_->gone_segments = std::move(impl_->gone_segments->next_gone);
+  }
 }
 
 Result<void> Store::Impl::expect_change(std::uint64_t number) noexcept {
@@ -128,10 +131,7 @@ Result<void> Store::free_page(PageId page, std::uint64_t number) noexcept {
   return {};
 }
 
-MappingEntry Store::entry(PageId page) const noexcept {
-  const base::SpinGuard guard(impl_->mutex);
-  return mapping_.get(page);
-}
+MappingEntry Store::entry(PageId page) const noexcept { return mapping_.get(page); }
 
 void Store::read(runtime::ExecutorCore& executor, PageRead& read) noexcept {
   read.store = this;
@@ -139,16 +139,23 @@ void Store::read(runtime::ExecutorCore& executor, PageRead& read) noexcept {
   submit_read(read);
 }
 
-void Store::submit_read(PageRead& read) noexcept {
-  Segment* segment = nullptr;
-  {
-    const base::SpinGuard guard(impl_->mutex);
+// The segment that the page's image lies in, counted as one of its requests; null if there is none.
+Store::Segment* Store::begin_read(PageRead& read) noexcept {
+  while (true) {
     read.entry = mapping_.get(read.page);
-    if (!read.entry.location.none()) {
-      segment = &impl_->segment_of(read.entry.location);
-      ++segment->requests;
-    }
+    if (read.entry.location.none()) return nullptr;
+    Segment* const segment =
+        impl_->directory[read.entry.location.segment()].load(std::memory_order_acquire);
+    // An image that was moved away from a segment before that was closed lies elsewhere by now.
+    if (segment == nullptr) continue;
+    segment->requests.fetch_add(1);
+    if (!segment->gone.load()) return segment;
+    segment->requests.fetch_sub(1);
   }
+}
+
+void Store::submit_read(PageRead& read) noexcept {
+  Segment* const segment = begin_read(read);
   if (segment == nullptr) {
     read.outcome = corrupt_page(read.page, segment_zero, "a page that has no image is referred to");
     return end_later(*read.executor, read);
@@ -193,14 +200,9 @@ void Store::finish_read(PageRead& read) noexcept {
   }
   impl_->page_reads.fetch_add(1, std::memory_order_relaxed);
   impl_->page_read_bytes.fetch_add(read.image_bytes, std::memory_order_relaxed);
-  bool moved = false;
-  {
-    const base::SpinGuard guard(impl_->mutex);
-    --impl_->segment_of(read.entry.location).requests;
-    // Its place may have been given up and used again while this was under way.
-    moved = !read.outcome.has_value() && mapping_.get(read.page) != read.entry;
-  }
-  if (moved) return submit_read(read);
+  impl_->directory[id].load(std::memory_order_relaxed)->requests.fetch_sub(1);
+  // Its place may have been given up and used again while this was under way.
+  if (!read.outcome.has_value() && mapping_.get(read.page) != read.entry) return submit_read(read);
   read.done(read);
 }
 
@@ -446,7 +448,7 @@ void Store::check_well_formed() const noexcept {
     }
     // Places of writes under way are named when these end.
     FIRN_ASSERT(named <= segment.space.live_granules());
-    FIRN_ASSERT(segment.requests > 0 || named == segment.space.live_granules());
+    FIRN_ASSERT(segment.requests.load() > 0 || named == segment.space.live_granules());
   });
 }
 

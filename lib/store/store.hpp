@@ -22,8 +22,8 @@
 // only images of that number or below are moved, which those in a closed chunk soon are.
 //
 // Shared between threads. What is written to a page's entry needs its io bit or exclusive latch
-// (the caller's business) or is a move; entries, space and the lists of changes have one mutex,
-// held for short and never across I/O.
+// (the caller's business) or is a move; entries are changed, and space and lists of changes looked
+// at, under one mutex, held for short and never across I/O. Reads take no mutex.
 #pragma once
 
 #include <array>
@@ -258,6 +258,7 @@ class Store {
   static Result<std::unique_ptr<Store>> make(segment::Backend& segment,
                                              const StoreOptions& options) noexcept;
 
+  Segment* begin_read(PageRead& read) noexcept;
   void submit_read(PageRead& read) noexcept;
   void finish_read(PageRead& read) noexcept;
   void place_and_submit(PageWrite& write) noexcept;

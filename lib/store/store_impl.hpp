@@ -26,7 +26,8 @@ inline constexpr std::uint64_t segment_chunks_min = 4;
   return page.size_class() <= 2 ? Group::leaves : Group::runs;
 }
 
-/// An open segment. Guarded by the store's mutex but for what is constant.
+/// An open segment. Guarded by the store's mutex but for what is constant. It lives as long as the
+/// store: a reader that has found its number in the mapping may come late.
 struct Store::Segment {
   Segment(SegmentRecord its_record, segment::Backend& its_backend, Space its_space) noexcept
       : record(std::move(its_record)), backend(its_backend), space(std::move(its_space)) {}
@@ -37,8 +38,7 @@ struct Store::Segment {
 
   Space space;
   SegmentState state = SegmentState::active;
-  std::uint64_t images = 0;    // mapping entries that lie here
-  std::uint64_t requests = 0;  // of pages, under way
+  std::uint64_t images = 0;  // mapping entries that lie here
   // What is to be emptied takes nothing new since this number was current: all of the segment, or
   // the chunks that the next pass of the cleaner empties.
   std::uint64_t closed_under = 0;
@@ -48,6 +48,13 @@ struct Store::Segment {
   std::uint64_t head_granules = 0;  // live, but of no page
   std::uint64_t lost_granules = 0;  // live, but nobody's: see `give_back`
   bool unsynced = false;            // written to, or grown, since the last sync began
+  std::unique_ptr<Segment> next_gone;
+
+  // Any thread: pages' requests that are under way, and that none may begin any more. Who begins
+  // one counts it and then looks at `gone`; who closes the segment sets `gone` and then looks at
+  // the count.
+  std::atomic<std::uint64_t> requests{0};
+  std::atomic<bool> gone{false};
 
   [[nodiscard]] std::uint64_t bytes_of(Extent extent) const noexcept {
     return std::uint64_t{extent.count} * record.granule_bytes;
@@ -95,6 +102,9 @@ struct Store::Impl {
   // Guarded by `mutex`. A segment stays where it is until the checkpointer has let it go.
   mutable base::SpinLock mutex;
   std::array<std::unique_ptr<Segment>, segment_count_max> segments;
+  // Of those, what reads find without the mutex.
+  std::array<std::atomic<Segment*>, segment_count_max> directory{};
+  std::unique_ptr<Segment> gone_segments;  // a list
   // Names of segments that are being added, by number; the callers' own.
   std::array<const std::string_view*, segment_count_max> claimed{};
   // By number % 2. That of the number being published is the checkpointer's.
@@ -128,6 +138,11 @@ struct Store::Impl {
   [[nodiscard]] Segment& segment_of(Location location) noexcept {
     FIRN_ASSERT(segments[location.segment()] != nullptr);
     return *segments[location.segment()];
+  }
+  void enter(std::unique_ptr<Segment> segment) noexcept {
+    const std::uint8_t id = segment->record.id;
+    directory[id].store(segment.get(), std::memory_order_release);
+    segments[id] = std::move(segment);
   }
   /// Segment 0: superblocks, manifests, mapping extents, and pages like others.
   [[nodiscard]] Segment& zero() noexcept { return *segments[segment_zero]; }
