@@ -323,7 +323,13 @@ Result<SegmentStatistics> segment_statistics(std::string_view path) noexcept {
   };
   fill_group(opened, group(store::Group::leaves), statistics.leaves);
   fill_group(opened, group(store::Group::runs), statistics.runs);
-  fill_group(opened, group(store::Group::other), statistics.other);
+  store::SpaceStatistics::OfGroup other = group(store::Group::other);
+  const store::SpaceStatistics::OfGroup metadata = group(store::Group::metadata);
+  other.chunks += metadata.chunks;
+  other.live += metadata.live;
+  other.pending += metadata.pending;
+  other.free += metadata.free;
+  fill_group(opened, other, statistics.other);
   return statistics;
 }
 

@@ -144,7 +144,8 @@ Result<void> Publication::prepare() {
 Result<void> Publication::place_pieces() noexcept {
   for (Piece& piece : pieces_) {
     const base::SpinGuard guard(store_.impl_->mutex);
-    auto extent = store_.impl_->zero().space.allocate(Group::other, piece.bytes, Claim::metadata);
+    auto extent =
+        store_.impl_->zero().space.allocate(Group::metadata, piece.bytes, Claim::metadata);
     if (extent.has_value()) {
       piece.location = Location(segment_zero, *extent);
       continue;

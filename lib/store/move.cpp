@@ -246,7 +246,7 @@ Result<std::vector<std::uint32_t>> Store::find_victims(runtime::ExecutorCore& ex
       if (from >= segment.space.used_chunks()) break;
       for (const Space::Victim& one :
            std::span(some.data(), segment.space.list_victims(from, live_percent_max, some))) {
-        if (segment.space.group_of(one.chunk) != Group::other) some[count++] = one;
+        if (segment.space.group_of(one.chunk) != Group::metadata) some[count++] = one;
       }
     }
     from += static_cast<std::uint32_t>(some.size());

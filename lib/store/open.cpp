@@ -80,7 +80,7 @@ Result<void> Opening::make_zero(std::uint64_t published) noexcept {
   if (zero == nullptr) return fail(ErrorCode::no_memory, "no memory for a segment");
   zero->head_granules = format::superblock_area_bytes / impl_.granule_bytes;
   const auto superblocks = static_cast<std::uint32_t>(zero->head_granules);
-  FIRN_TRY(zero->space.mark_live({.count = superblocks}, Group::other));
+  FIRN_TRY(zero->space.mark_live({.count = superblocks}, Group::metadata));
   impl_.enter(std::move(zero));
   return {};
 }
@@ -329,7 +329,7 @@ Result<void> Opening::read_manifest() noexcept {
     impl_.ids[size_class].next_slot = manifest_.next_slot[size_class];
   }
   impl_.manifest = Location::from_bits(manifest.location);
-  return impl_.zero().space.mark_live(impl_.manifest.extent(), Group::other);
+  return impl_.zero().space.mark_live(impl_.manifest.extent(), Group::metadata);
 }
 
 Result<void> Opening::read_mapping() noexcept {
@@ -339,7 +339,7 @@ Result<void> Opening::read_mapping() noexcept {
         const AlignedBlock extent_block,
         read_extent(reference, format::PageKind::mapping_log, format::PageKind::snapshot));
     // Before the next one is read: a list that names one extent again and again ends here.
-    FIRN_TRY(space.mark_live(Location::from_bits(reference.location).extent(), Group::other));
+    FIRN_TRY(space.mark_live(Location::from_bits(reference.location).extent(), Group::metadata));
     const std::size_t bytes =
         std::size_t{Location::from_bits(reference.location).extent().count} * impl_.granule_bytes;
     format::PageHeader header;
@@ -425,7 +425,7 @@ Result<void> Opening::mark_space() noexcept {
       const Location location = Location::from_bits(bits);
       Store::Segment* const segment = segment_to_mark(location);
       if (segment == nullptr) return corrupt("a place given up makes no sense");
-      FIRN_TRY(segment->space.mark_pending(location.extent(), Group::other));
+      FIRN_TRY(segment->space.mark_pending(location.extent(), Group::metadata));
     }
   }
   impl_.for_each_segment([](Store::Segment& segment) { segment.space.start(); });

@@ -57,7 +57,7 @@ Result<Space> make_segment_space(const SegmentRecord& record, std::uint64_t publ
                                  .published_number = published}));
   if (!record.is_volatile) {
     const std::size_t granules = format::segment_head_area_bytes / record.granule_bytes;
-    FIRN_TRY(space.mark_live({.count = static_cast<std::uint32_t>(granules)}, Group::other));
+    FIRN_TRY(space.mark_live({.count = static_cast<std::uint32_t>(granules)}, Group::metadata));
   }
   return space;
 }

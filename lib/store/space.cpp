@@ -259,7 +259,7 @@ std::uint32_t Space::choose(Group group, std::uint32_t count, Claim claim) const
     for (unsigned turn = 0; turn < group_count; ++turn) {
       // Its own group first; mixing lifetimes is better than failing.
       const auto owner = static_cast<Group>((static_cast<unsigned>(group) + turn) % group_count);
-      const bool intrudes = owner == Group::other && group != owner && claim != Claim::metadata;
+      const bool intrudes = owner == Group::metadata && claim != Claim::metadata;
       if (intrudes && metadata_chunks_ > 0) continue;
       const std::uint32_t found = best_partial(owner, count, 1, none);
       if (found != none) return found;

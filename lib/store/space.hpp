@@ -50,8 +50,13 @@
 namespace firn::store {
 
 /// Groups by expected lifetime.
-enum class Group : std::uint8_t { leaves, runs, other };
-inline constexpr unsigned group_count = 3;
+enum class Group : std::uint8_t {
+  leaves,
+  runs,
+  other,
+  metadata,  ///< what a checkpoint consists of besides images; never moved
+};
+inline constexpr unsigned group_count = 4;
 
 /// `count` granules from `granule` of `chunk` on; `granule` is 0 if the extent is longer than a
 /// chunk.
