@@ -51,7 +51,8 @@ Result<void> check_superblock(const Superblock& superblock) noexcept {
   const bool sane = std::has_single_bit(granule) && granule >= 512 && granule <= 4096 &&
                     std::has_single_bit(chunk) && chunk >= 64 * granule && chunk <= 64U << 20 &&
                     superblock.domain != 0 && superblock.number != 0 &&
-                    superblock.number <= Superblock::number_max &&
+                    superblock.number <= Superblock::number_max && superblock.open_count != 0 &&
+                    superblock.open_count <= Superblock::open_count_max &&
                     superblock.manifest_bytes >= 64 && superblock.manifest_bytes <= chunk;
   if (!sane || superblock.version == 0) {
     return fail(ErrorCode::corrupt, "the superblock of checkpoint {} makes no sense",

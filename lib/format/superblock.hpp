@@ -27,6 +27,8 @@ struct Superblock {
   static constexpr std::array<char, 8> magic_text = {'F', 'I', 'R', 'N', 'S', 'U', 'P', 'R'};
   /// Nobody counts so far; numbers above are not taken from a file.
   static constexpr std::uint64_t number_max = std::uint64_t{1} << 62;
+  /// The high 24 bits of versions; the next opening has a larger one.
+  static constexpr std::uint64_t open_count_max = (std::uint64_t{1} << 24) - 2;
 
   std::uint64_t checksum = 0;  ///< of the block's 4096 bytes after this field
   std::array<char, 8> magic = magic_text;

@@ -138,6 +138,17 @@ bool SimulatedBackend::fits(const Request& request, Flight& flight) const noexce
   return false;
 }
 
+// In the order of submission.
+bool SimulatedBackend::appends(const Request& request) {
+  if (!options_.capabilities.append_only || request.kind != RequestKind::write) return true;
+  const std::uint64_t chunk = request.offset / options_.append_chunk_bytes;
+  const bool front = request.offset % options_.append_chunk_bytes == 0;
+  const auto known = append_ends_.find(chunk);
+  if (!front && (known == append_ends_.end() || request.offset < known->second)) return false;
+  append_ends_[chunk] = request.offset + request.length();
+  return true;
+}
+
 // What a write that is not as it seems really does.
 void SimulatedBackend::corrupt(DeviceCall& call, std::vector<std::byte>& data, FaultKind fault) {
   const auto sectors = static_cast<std::size_t>(call.size / sector_bytes);
@@ -237,6 +248,9 @@ void SimulatedBackend::submit(runtime::ExecutorCore& executor, Request& request)
   } else if (off_) {
     flight.refused = true;
     flight.refusal = error(ErrorCode::io_error, ENODEV);
+  } else if (!appends(request)) {
+    flight.refused = true;
+    flight.refusal = error(ErrorCode::io_error, EINVAL);
   } else if (!fits(request, flight)) {
     flight.refused = true;
     flight.refusal = error(ErrorCode::no_space, ENOSPC);

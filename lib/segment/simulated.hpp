@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -71,6 +72,10 @@ struct SimulatedOptions {
   std::uint32_t id = 0;
   std::uint64_t seed = 1;
   SegmentCapabilities capabilities;  ///< `atomic_bytes`: the unit of tearing
+  /// Of an append-only device: a write that begins neither at a chunk's front nor behind all that
+  /// was written to the chunk since then is refused (EINVAL). Where writing goes on is forgotten
+  /// with the backend.
+  std::uint32_t append_chunk_bytes = 1U << 20;
   /// Bytes in blocks of 4 KiB that can hold something; a write that needs more is `no_space`, and
   /// so is growing beyond it when `preallocate`.
   std::uint64_t capacity_bytes = ~std::uint64_t{0};
@@ -204,6 +209,7 @@ class SimulatedBackend final : public Backend {
   void start(Flight& flight);
   void corrupt(DeviceCall& call, std::vector<std::byte>& data, FaultKind fault);
   [[nodiscard]] bool fits(const Request& request, Flight& flight) const noexcept;
+  [[nodiscard]] bool appends(const Request& request);
   [[nodiscard]] Error error(ErrorCode code, int system_error) const noexcept;
 
   const SimulatedOptions options_;
@@ -215,6 +221,7 @@ class SimulatedBackend final : public Backend {
   std::vector<Rule> rules_;
   std::vector<Fault> faults_;
   std::vector<std::unique_ptr<Lane>> lanes_;
+  std::map<std::uint64_t, std::uint64_t> append_ends_;  // by chunk; append-only devices
   std::uint64_t request_count_ = 0;
   std::uint64_t under_way_count_ = 0;
   std::uint64_t reserved_bytes_ = 0;

@@ -1,11 +1,13 @@
 // Publishing a checkpoint.
-//   1. Places for the mapping extents and the manifest are taken.
+//   1. Changes are collected, from here on moves are recorded under the next number; places for the
+//      mapping extents and the manifest are taken.
 //   2. Mapping extents and manifest are written. Without room or memory until here, nothing has
 //      changed, and the same number can be published again.
 //   3. What the new manifest replaces is given up under this number.
-//   4. Sync: images, mapping and manifest are durable.
+//   4. Sync of every segment that was written to: images, mapping and manifest are durable.
 //   5. The superblock is written, in both copies of the older slot.
-//   6. Sync: the checkpoint is published, and what was given up two checkpoints ago is free.
+//   6. Sync: the checkpoint is published, what was given up two checkpoints ago is free, and a
+//      segment that neither superblock names is let go.
 // Any other failure, and any from 3 on, leaves the former checkpoint in force and the store failed.
 #include <algorithm>
 #include <cstdlib>
@@ -27,6 +29,9 @@ namespace {
 // The mapping is written anew when its log has grown so much relative to it, and when the
 // manifest's list, which every checkpoint writes, gets long (16 KiB).
 constexpr std::size_t references_max = 1024;
+// Work under the mutex, and work between two turns of the executor's others.
+constexpr unsigned items_at_a_time = 64;
+constexpr std::size_t sorted_at_a_time = 4096;
 
 // A mapping extent fills at most a chunk, and at most what a location can count.
 std::size_t extent_bytes_max(const Store::Impl& impl) noexcept {
@@ -41,6 +46,8 @@ std::size_t round_up(std::size_t size, std::size_t unit) noexcept {
 }  // namespace
 
 std::uint64_t Store::begin_checkpoint() noexcept {
+  // A segment that begins to drain learns under the mutex which number its images have at most.
+  const base::SpinGuard guard(impl_->mutex);
   const std::uint64_t number = number_.fetch_add(1, std::memory_order_seq_cst);
   FIRN_ASSERT(number == published_number() + 1);  // one checkpoint at a time
   return number;
@@ -51,8 +58,18 @@ Result<void> Store::publish(runtime::ExecutorCore& executor, std::uint64_t numbe
   FIRN_ASSERT(number == published_number() + 1 && number < this->number());
   if (failed()) return fail(ErrorCode::failed, "the store has failed: reopen it");
   if (impl_->read_only) return fail(ErrorCode::invalid_state, "the store is open for reading only");
+  {
+    const base::SpinGuard guard(impl_->mutex);
+    impl_->publishing = true;
+  }
   Publication publication(*this, executor, number);
-  return publication.run(payload);
+  const Result<void> published = publication.run(payload);
+  {
+    const base::SpinGuard guard(impl_->mutex);
+    impl_->publishing = false;
+  }
+  if (published.has_value()) release_segments(number);
+  return published;
 }
 
 Result<void> Publication::run(const Payload& payload) noexcept {
@@ -71,10 +88,10 @@ Result<void> Publication::run(const Payload& payload) noexcept {
   // From here on a failure is the store's.
   if (written.has_value()) {
     give_up_former();
-    written = sync();
+    written = sync_segments();
   }
   if (written.has_value()) written = write_superblock(payload);
-  if (written.has_value()) written = sync();
+  if (written.has_value()) written = sync_superblock();
   if (!written.has_value()) {
     if (!FIRN_PLANTED("publish-failure-forgotten")) {
       store_.failed_.store(true, std::memory_order_release);
@@ -82,6 +99,7 @@ Result<void> Publication::run(const Payload& payload) noexcept {
     return written;
   }
   finish(payload);
+  release_given_up();
   return {};
 }
 
@@ -94,14 +112,19 @@ bool Publication::changed_nothing(ErrorCode code) noexcept {
 
 // Step 1.
 Result<void> Publication::prepare() {
+  {
+    // Every image of this number is written, and no move is recorded under it any more.
+    const base::SpinGuard guard(store_.impl_->mutex);
+    store_.impl_->open_number = number_ + 1;
+  }
+  collect_segments();
   collect_changes();
   const Store::Impl& impl = *store_.impl_;
   const std::uint64_t log_bytes = impl.reference_bytes + changes_.size() * sizeof(MappingChange);
   // The snapshot's own extents do not count: they would be as many again.
   const std::size_t snapshot_references = impl.snapshot_bytes / extent_bytes_max(impl);
   const bool folds = impl.references.size() > references_max + snapshot_references ||
-                     (log_bytes > impl.options.log_bytes_min &&
-                      log_bytes * 100 > impl.snapshot_bytes * impl.options.fold_percent);
+                     log_bytes > impl.log_bytes_max(impl.snapshot_bytes);
   const bool log_fits = layout(false);
   if (!folds && log_fits) return place_pieces();
   collect_snapshot();
@@ -122,7 +145,7 @@ Result<void> Publication::place_pieces() noexcept {
   for (Piece& piece : pieces_) {
     const base::SpinGuard guard(store_.impl_->mutex);
     auto extent =
-        store_.impl_->space_of(segment_zero).allocate(Group::other, piece.bytes, Claim::background);
+        store_.impl_->zero().space.allocate(Group::metadata, piece.bytes, Claim::metadata);
     if (extent.has_value()) {
       piece.location = Location(segment_zero, *extent);
       continue;
@@ -142,12 +165,40 @@ void Publication::take_pieces_back() noexcept {
 void Publication::give_pieces_back() noexcept {
   for (Piece& taken : pieces_) {
     if (taken.location.none()) continue;
-    store_.impl_->space_of(segment_zero).take_back(taken.location.extent());
+    store_.impl_->zero().space.take_back(taken.location.extent());
     taken.location = {};
   }
 }
 
-// The changes of this number, the last of each page only.
+// The segments that the manifest lists: those that are not leaving. One that is added meanwhile may
+// have images only of later numbers, or is listed.
+void Publication::collect_segments() {
+  Store::Impl& impl = *store_.impl_;
+  segment_count_ = 0;
+  segment_entries_.clear();
+  is_volatile_ = {};
+  for (unsigned id = 1; id < segment_count_max; ++id) {
+    const SegmentRecord* record = nullptr;
+    std::uint64_t size_bytes = 0;
+    {
+      const base::SpinGuard guard(impl.mutex);
+      Store::Segment* segment = impl.segments[id].get();
+      if (segment == nullptr) continue;
+      is_volatile_[id] = segment->record.is_volatile;
+      if (segment->state == SegmentState::leaving) {
+        if (segment->left_out_by == 0) segment->left_out_by = number_;
+        continue;
+      }
+      record = &segment->record;  // goes only when a checkpoint is published
+      size_bytes = segment->size_bytes();
+    }
+    encode_segment_entry(*record, size_bytes, segment_entries_);
+    ++segment_count_;
+  }
+}
+
+// The changes of this number, the last of each page only. A page that is in a volatile segment now
+// is gone as far as a checkpoint is concerned.
 void Publication::collect_changes() {
   const Store::Impl& impl = *store_.impl_;
   // Every write of this number is done: nobody else touches its list any more.
@@ -155,21 +206,31 @@ void Publication::collect_changes() {
   FIRN_ASSERT(list.size() <= std::numeric_limits<std::uint32_t>::max());
   std::vector<std::uint32_t> order(list.size());
   std::iota(order.begin(), order.end(), 0U);
-  std::sort(order.begin(), order.end(), [&](std::uint32_t left, std::uint32_t right) {
+  const auto earlier = [&](std::uint32_t left, std::uint32_t right) {
     return std::pair(list[left].page, left) < std::pair(list[right].page, right);
-  });
-  const auto is_last = [&](std::size_t at) {
-    return at + 1 == order.size() || list[order[at]].page != list[order[at + 1]].page;
+  };
+  const auto at = [&](std::size_t index) {
+    return order.begin() + static_cast<std::ptrdiff_t>(std::min(index, order.size()));
+  };
+  for (std::size_t begin = 0; begin < order.size(); begin += sorted_at_a_time) {
+    std::sort(at(begin), at(begin + sorted_at_a_time), earlier);
+    let_others_run(executor_);
+  }
+  for (std::size_t run = sorted_at_a_time; run < order.size(); run *= 2) {
+    for (std::size_t begin = 0; begin < order.size(); begin += 2 * run) {
+      std::inplace_merge(at(begin), at(begin + run), at(begin + 2 * run), earlier);
+      let_others_run(executor_);
+    }
+  }
+  const auto is_last = [&](std::size_t index) {
+    return index + 1 == order.size() || list[order[index]].page != list[order[index + 1]].page;
   };
   std::size_t count = 0;
-  for (std::size_t at = 0; at < order.size(); ++at) count += is_last(at) ? 1 : 0;
+  for (std::size_t index = 0; index < order.size(); ++index) count += is_last(index) ? 1 : 0;
   changes_.reserve(count);
-  for (std::size_t at = 0; at < order.size(); ++at) {
-    if (!is_last(at)) continue;
-    const auto& change = list[order[at]];
-    changes_.push_back({.page = change.page.bits(),
-                        .location = change.now.location.bits(),
-                        .checksum = change.now.checksum});
+  for (std::size_t index = 0; index < order.size(); ++index) {
+    const auto& change = list[order[index]];
+    if (is_last(index)) changes_.push_back(durable(change.page, change.now));
   }
   const base::SpinGuard guard(impl.mutex);
   for (unsigned size_class = 0; size_class < format::size_class_count; ++size_class) {
@@ -200,13 +261,12 @@ void Publication::collect_snapshot() {
       if (changes_.capacity() - changes_.size() < entries_at_a_time) {
         changes_.reserve(2 * changes_.capacity() + entries_at_a_time);
       }
+      let_others_run(executor_);
       const base::SpinGuard guard(impl.mutex);
       for (std::uint64_t one = slot; one < end; ++one) {
         const PageId page(size_class, one);
-        const MappingEntry entry = store_.mapping_.get(page);
-        if (entry.location.none()) continue;
-        changes_.push_back(
-            {.page = page.bits(), .location = entry.location.bits(), .checksum = entry.checksum});
+        const MappingChange change = durable(page, store_.mapping_.get(page));
+        if (change.location != 0) changes_.push_back(change);
       }
     }
   }
@@ -221,12 +281,11 @@ void Publication::collect_snapshot() {
   former.reserve(newer_count);
   while (former.size() < newer_count) {
     const std::size_t end = std::min(former.size() + entries_at_a_time, newer_count);
+    let_others_run(executor_);
     const base::SpinGuard guard(impl.mutex);
     const auto& list = impl.changes[(number_ + 1) % 2];
     for (std::size_t index = former.size(); index < end; ++index) {
-      former.push_back({.page = list[index].page.bits(),
-                        .location = list[index].before.location.bits(),
-                        .checksum = list[index].before.checksum});
+      former.push_back(durable(list[index].page, list[index].before));
     }
   }
   // The first change of a page tells what its entry was. The snapshot is in the order of ids.
@@ -248,6 +307,11 @@ void Publication::collect_snapshot() {
   std::erase_if(changes_, [](const MappingChange& change) { return change.location == 0; });
 }
 
+MappingChange Publication::durable(PageId page, MappingEntry entry) const noexcept {
+  if (is_volatile_[entry.location.segment()]) entry = {};
+  return {.page = page.bits(), .location = entry.location.bits(), .checksum = entry.checksum};
+}
+
 // Cuts what is to be written into extents, and sizes the manifest. False: the manifest would be
 // larger than an extent.
 bool Publication::layout(bool fold) {
@@ -259,7 +323,9 @@ bool Publication::layout(bool fold) {
   std::size_t pending_left = 0;
   {
     const base::SpinGuard guard(impl.mutex);
-    pending_left = store_.impl_->space_of(segment_zero).pending(number_).size();
+    store_.impl_->for_each_segment([&](const Store::Segment& segment) {
+      pending_left += segment.space.pending(number_).size();
+    });
   }
   // What this publication itself will give up: the old manifest, and on folding the old extents.
   // Writes under the next number give up under that one.
@@ -279,8 +345,9 @@ bool Publication::layout(bool fold) {
   } while (changes_left + pending_left > 0);
   const std::size_t references = pieces_.size() + (fold_ ? 0 : impl.references.size());
   Piece manifest;
-  manifest.bytes =
-      round_up(sizeof(ManifestHead) + references * sizeof(ExtentReference), impl.granule_bytes);
+  manifest.bytes = round_up(
+      sizeof(ManifestHead) + references * sizeof(ExtentReference) + segment_entries_.size(),
+      impl.granule_bytes);
   pieces_.push_back(manifest);
   return manifest.bytes <= most;
 }
@@ -288,25 +355,32 @@ bool Publication::layout(bool fold) {
 // What will have been given up under this number: what others gave up, and what the new manifest
 // replaces. Nobody else gives up under it any more.
 void Publication::list_given_up() {
-  const Store::Impl& impl = *store_.impl_;
-  const base::SpinGuard guard(impl.mutex);
-  const auto given_up = store_.impl_->space_of(segment_zero).pending(number_);
-  given_up_.assign(given_up.begin(), given_up.end());
-  if (!impl.manifest.none()) given_up_.push_back(impl.manifest.extent());
-  if (!fold_) return;
-  for (const ExtentReference& reference : impl.references) {
-    given_up_.push_back(Location::from_bits(reference.location).extent());
+  Store::Impl& impl = *store_.impl_;
+  given_up_.clear();
+  for (const std::unique_ptr<Store::Segment>& place : impl.segments) {
+    const Store::Segment* segment = nullptr;
+    {
+      const base::SpinGuard guard(impl.mutex);
+      segment = place.get();  // goes only when a checkpoint is published
+    }
+    if (segment == nullptr) continue;
+    for (const Extent extent : segment->space.pending(number_)) {
+      given_up_.push_back(Location(segment->record.id, extent).bits());
+    }
   }
+  if (!impl.manifest.none()) given_up_.push_back(impl.manifest.bits());
+  if (!fold_) return;
+  for (const ExtentReference& reference : impl.references) given_up_.push_back(reference.location);
 }
 
 // Step 3.
 void Publication::give_up_former() noexcept {
   Store::Impl& impl = *store_.impl_;
   const base::SpinGuard guard(impl.mutex);
-  if (!impl.manifest.none()) store_.give_back(impl.manifest.extent(), number_);
+  if (!impl.manifest.none()) impl.give_back(impl.zero(), impl.manifest.extent(), number_);
   if (!fold_) return;
   for (const ExtentReference& reference : impl.references) {
-    store_.give_back(Location::from_bits(reference.location).extent(), number_);
+    impl.give_back(impl.zero(), Location::from_bits(reference.location).extent(), number_);
   }
 }
 
@@ -329,10 +403,9 @@ Result<void> Publication::write_extents() {
     const std::size_t changes_bytes = piece.change_count * sizeof(MappingChange);
     if (changes_bytes > 0) std::memcpy(at, &changes_[change_at], changes_bytes);
     at += changes_bytes;
-    for (std::size_t one = 0; one < given_up; ++one, at += sizeof(std::uint64_t)) {
-      const std::uint64_t bits = Location(segment_zero, given_up_[given_up_at + one]).bits();
-      std::memcpy(at, &bits, sizeof bits);
-    }
+    const std::size_t given_up_bytes = given_up * sizeof(std::uint64_t);
+    if (given_up > 0) std::memcpy(at, &given_up_[given_up_at], given_up_bytes);
+    at += given_up_bytes;
     head.page.length = static_cast<std::uint32_t>(at - block.data());
     std::memcpy(block.data(), &head, sizeof head);
     FIRN_TRY(write_piece(piece, block));
@@ -346,11 +419,18 @@ Result<void> Publication::write_extents() {
   head.reference_count = references_.size();
   head.next_slot = next_slot_;
   head.page.kind = format::PageKind::manifest;
+  head.segment_count = segment_count_;
+  head.segment_bytes = static_cast<std::uint32_t>(segment_entries_.size());
   const std::size_t reference_bytes = references_.size() * sizeof(ExtentReference);
-  head.page.length = static_cast<std::uint32_t>(sizeof head + reference_bytes);
+  head.page.length =
+      static_cast<std::uint32_t>(sizeof head + reference_bytes + segment_entries_.size());
   FIRN_TRY_ASSIGN(const AlignedBlock block, AlignedBlock::make(manifest.bytes));
   std::memcpy(block.data(), &head, sizeof head);
-  std::memcpy(block.data() + sizeof head, references_.data(), reference_bytes);
+  std::byte* at = block.data() + sizeof head;
+  std::memcpy(at, references_.data(), reference_bytes);
+  if (!segment_entries_.empty()) {
+    std::memcpy(at + reference_bytes, segment_entries_.data(), segment_entries_.size());
+  }
   return write_piece(manifest, block);
 }
 
@@ -372,16 +452,45 @@ Result<void> Publication::write_piece(const Piece& piece, const AlignedBlock& bl
   segment::Request request;
   request.kind = segment::RequestKind::write;
   request.io_class = segment::IoClass::checkpoint;
-  request.offset = store_.impl_->offset_of(piece.location.extent());
+  request.offset = store_.impl_->zero().space.offset_of(piece.location.extent());
   request.set_buffer(block.data(), piece.bytes);
   return segment::await(store_.impl_->backend, executor_, request);
 }
 
-// Steps 4 and 6.
-Result<void> Publication::sync() noexcept {
+// Step 4: the segments with images that no sync covers, several at a time.
+Result<void> Publication::sync_segments() noexcept {
+  Store::Impl& impl = *store_.impl_;
+  constexpr std::size_t syncs_at_a_time = 8;
+  for (unsigned id = 0; id < segment_count_max;) {
+    std::array<segment::Request, syncs_at_a_time> requests;
+    std::array<segment::Backend*, syncs_at_a_time> backends{};
+    std::size_t count = 0;
+    {
+      const base::SpinGuard guard(impl.mutex);
+      for (; id < segment_count_max && count < syncs_at_a_time; ++id) {
+        Store::Segment* segment = impl.segments[id].get();
+        if (segment == nullptr || segment->record.is_volatile) continue;
+        if (id == segment_zero && FIRN_PLANTED("superblock-without-sync")) continue;
+        if (id != segment_zero && FIRN_PLANTED("further-segment-unsynced")) continue;
+        if (id != segment_zero && !std::exchange(segment->unsynced, false)) continue;
+        backends[count] = &segment->backend;
+        requests[count].kind = segment::RequestKind::sync;
+        requests[count].io_class = segment::IoClass::checkpoint;
+        ++count;
+      }
+    }
+    sync_count_ += static_cast<unsigned>(count);
+    const Result<void> synced =
+        segment::await_each({backends.data(), count}, executor_, {requests.data(), count});
+    if (!synced.has_value() && !FIRN_PLANTED("sync-error-ignored")) return synced;
+  }
+  return {};
+}
+
+// Step 6.
+Result<void> Publication::sync_superblock() noexcept {
   ++sync_count_;
-  if (FIRN_PLANTED("superblock-without-sync") && sync_count_ == 1) return {};
-  if (FIRN_PLANTED("publish-without-sync") && sync_count_ == 2) return {};
+  if (FIRN_PLANTED("publish-without-sync")) return {};
   segment::Request request;
   request.kind = segment::RequestKind::sync;
   request.io_class = segment::IoClass::checkpoint;
@@ -437,19 +546,40 @@ void Publication::finish(const Payload& payload) noexcept {
   }
   impl.references = std::move(references_);
   impl.changes[number_ % 2].clear();
-  impl.space_of(segment_zero).publish(number_);
-  for (Store::Impl::IdSpace& ids : impl.ids) {
-    // Given up under the number before: no superblock names them any more.
-    auto& reusable =
-        ids.given_up[(number_ + (FIRN_PLANTED("given-up-id-reused-early") ? 0 : 2)) % 3];
-    const auto moved = base::guard_allocation(
-        [&] { ids.free.insert(ids.free.end(), reusable.begin(), reusable.end()); });
-    if (moved.has_value()) reusable.clear();
-  }
+  impl.for_each_segment([&](Store::Segment& segment) { segment.space.begin_publish(number_); });
   impl.statistics.meta_write_bytes += 2 * format::superblock_bytes;
   impl.statistics.syncs += sync_count_;
   ++impl.statistics.checkpoints;
   store_.published_.store(number_, std::memory_order_release);
+}
+
+// What was given up under the number before: no superblock names it any more. Nobody gives up under
+// number + 2, whose lists these are, before the next checkpoint begins.
+void Publication::release_given_up() noexcept {
+  Store::Impl& impl = *store_.impl_;
+  const auto in_pieces = [&](auto some) {
+    for (bool more = true; more;) {
+      {
+        const base::SpinGuard guard(impl.mutex);
+        for (unsigned count = 0; count < items_at_a_time && more; ++count) more = some();
+      }
+      if (more) let_others_run(executor_);
+    }
+  };
+  for (std::unique_ptr<Store::Segment>& place : impl.segments) {
+    in_pieces([&] { return place != nullptr && place->space.release_some(1); });
+  }
+  const std::uint64_t reusable = FIRN_PLANTED("given-up-id-reused-early") ? number_ : number_ + 2;
+  for (Store::Impl::IdSpace& ids : impl.ids) {
+    in_pieces([&] {
+      GrowingList<std::uint64_t>& list = ids.given_up[reusable % 3];
+      // Without memory the rest waits for a later publication.
+      if (list.empty() || !ids.free.make_room().has_value()) return false;
+      ids.free.push_back(list.back());
+      list.pop_back();
+      return true;
+    });
+  }
 }
 
 }  // namespace firn::store

@@ -1,7 +1,7 @@
 // What a checkpoint consists of besides the images: a manifest that lists mapping extents, each
-// with its checksum. A mapping extent holds changes; applied in the list's order they give the
-// mapping. The last ones also hold what the checkpoint gave up, which must not be used again before
-// the next one.
+// with its checksum, and the segments besides segment 0. A mapping extent holds changes; applied in
+// the list's order they give the mapping. The last ones also hold what the checkpoint gave up,
+// which must not be used again before the next one.
 #pragma once
 
 #include <array>
@@ -14,6 +14,7 @@
 #include "format/page_header.hpp"
 #include "store/location.hpp"
 #include "store/mapping.hpp"
+#include "store/segment_record.hpp"
 
 namespace firn::store {
 
@@ -37,8 +38,10 @@ struct ManifestHead {
   std::uint64_t number = 0;
   std::uint64_t reference_count = 0;  ///< ExtentReferences that follow
   std::array<std::uint64_t, format::size_class_count> next_slot{};  ///< first never used, per class
+  std::uint32_t segment_count = 0;  ///< segment entries behind the references
+  std::uint32_t segment_bytes = 0;  ///< of all of them
 };
-static_assert(sizeof(ManifestHead) == 64 + 16 + 72);
+static_assert(sizeof(ManifestHead) == 64 + 16 + 72 + 8);
 
 struct MappingHead {
   format::PageHeader page;
@@ -52,9 +55,11 @@ struct Manifest {
   std::uint64_t number = 0;
   std::array<std::uint64_t, format::size_class_count> next_slot{};
   std::vector<ExtentReference> references;
+  std::vector<SegmentRecord> segments;  ///< in the order of their numbers, 0 not among them
 };
 
-/// Any bytes are safe: counts are checked against the image's size. Allocates.
+/// Any bytes are safe: counts are checked against the image's size, and the segments' numbers,
+/// names and sizes make sense. Allocates.
 [[nodiscard]] Result<void> decode_manifest(Bytes image, Manifest& out) noexcept;
 
 struct MappingExtent {

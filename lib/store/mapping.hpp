@@ -21,13 +21,15 @@ struct MappingEntry {
 };
 static_assert(sizeof(MappingEntry) == 16);
 
-/// Shared between threads: an entry is read and written under its page's latch or io bit; blocks
-/// are added by any thread.
+/// Shared between threads: blocks are added by any thread, entries written by one at a time. Who
+/// reads one meanwhile may get a location with another image's checksum, and looks again when what
+/// it reads there does not match.
 class Mapping {
  public:
-  static constexpr std::size_t block_entries = 4096;
-  /// 2^18 blocks: 2^30 pages of a class, 4 TiB of the smallest.
-  static constexpr std::size_t block_count_max = std::size_t{1} << 18;
+  /// A block takes a page of memory: files may name few ids far apart.
+  static constexpr std::size_t block_entries = 256;
+  /// 2^22 blocks: 2^30 pages of a class, 4 TiB of the smallest.
+  static constexpr std::size_t block_count_max = std::size_t{1} << 22;
   static constexpr std::uint64_t slot_max = block_entries * block_count_max - 1;
 
   Mapping() noexcept = default;
@@ -39,14 +41,18 @@ class Mapping {
   Result<void> start() noexcept;
 
   [[nodiscard]] MappingEntry get(format::PageId page) const noexcept {
-    const MappingEntry* entry = find(page);
-    return entry == nullptr ? MappingEntry{} : *entry;
+    Cell* cell = find(page);
+    if (cell == nullptr) return {};
+    const std::uint64_t location = std::atomic_ref(cell->location).load(std::memory_order_acquire);
+    return {.location = Location::from_bits(location),
+            .checksum = std::atomic_ref(cell->checksum).load(std::memory_order_relaxed)};
   }
   /// `ensure` was called for the page.
   void set(format::PageId page, MappingEntry entry) noexcept {
-    MappingEntry* place = find(page);
-    FIRN_ASSERT(place != nullptr);
-    *place = entry;
+    Cell* cell = find(page);
+    FIRN_ASSERT(cell != nullptr);
+    std::atomic_ref(cell->checksum).store(entry.checksum, std::memory_order_relaxed);
+    std::atomic_ref(cell->location).store(entry.location.bits(), std::memory_order_release);
   }
   /// Makes sure that the page has an entry. `no_memory`: nothing has changed.
   Result<void> ensure(format::PageId page) noexcept;
@@ -65,8 +71,13 @@ class Mapping {
   }
 
  private:
-  using Block = std::array<MappingEntry, block_entries>;
-  [[nodiscard]] MappingEntry* find(format::PageId page) const noexcept {
+  struct Cell {
+    std::uint64_t location = 0;
+    std::uint64_t checksum = 0;
+  };
+  static_assert(sizeof(Cell) == sizeof(MappingEntry));
+  using Block = std::array<Cell, block_entries>;
+  [[nodiscard]] Cell* find(format::PageId page) const noexcept {
     const std::uint64_t slot = page.slot();
     if (page.size_class() >= format::size_class_count || slot > slot_max) return nullptr;
     Block* block = blocks_[page.size_class()][slot / block_entries].load(std::memory_order_acquire);

@@ -1,7 +1,7 @@
-// Making a store, and opening one: from the newest superblock by way of manifest and mapping
-// extents to the mapping and the map of free space. Nothing read is trusted: each block is checked
-// against the checksum that the block above holds, and each place against the segment and all other
-// places.
+// Making a store, and opening one: from the newest superblock by way of manifest, further segments
+// and mapping extents to the mapping and the maps of free space. Nothing read is trusted: each
+// block is checked against the checksum that the block above holds, and each place against the
+// segment and all other places.
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -18,10 +18,6 @@
 
 namespace firn::store {
 
-namespace {
-constexpr std::uint64_t chunks_min = 4;
-}
-
 class Opening {
  public:
   Opening(Store& store, runtime::ExecutorCore& executor) noexcept
@@ -31,12 +27,16 @@ class Opening {
   Result<void> open(bool read_only) noexcept;
 
  private:
-  Result<void> make_space(std::uint64_t published) noexcept;
+  Result<void> make_zero(std::uint64_t published) noexcept;
+  Result<void> open_segments(bool read_only) noexcept;
+  Result<void> open_segment(const SegmentRecord& record) noexcept;
   Result<void> find_superblock() noexcept;
   Result<AlignedBlock> read_extent(const ExtentReference& reference, format::PageKind kind,
                                    format::PageKind other_kind) noexcept;
+  Result<void> read_manifest() noexcept;
   Result<void> read_mapping() noexcept;
   Result<void> apply(const MappingExtent& extent) noexcept;
+  Store::Segment* segment_to_mark(Location location) noexcept;
   Result<void> mark_space() noexcept;
   Result<void> wipe_superblocks() noexcept;
   Result<void> renew_copies() noexcept;
@@ -44,14 +44,10 @@ class Opening {
   // An error of what was decoded, with the segment that it was read from.
   static Result<void> placed(Result<void> decoded) noexcept {
     if (decoded.has_value()) return decoded;
-    Failure failure = fail(decoded.error());
-    failure.error.place.segment = segment_zero;
-    return failure;
+    return in_segment(fail(decoded.error()), segment_zero);
   }
   static Failure corrupt(const char* detail, std::uint64_t value = 0) noexcept {
-    Failure failure = fail(ErrorCode::corrupt, detail, value);
-    failure.error.place.segment = segment_zero;
-    return failure;
+    return in_segment(fail(ErrorCode::corrupt, detail, value), segment_zero);
   }
 
   Store& store_;
@@ -59,13 +55,14 @@ class Opening {
   runtime::ExecutorCore& executor_;
   format::Superblock superblock_;
   std::array<bool, 2> renew_{};  // copies of that superblock that are not as they should be
+  bool read_only_ = false;
   Manifest manifest_;
   std::vector<std::uint64_t> given_up_;
 };
 
-Result<void> Opening::make_space(std::uint64_t published) noexcept {
-  const std::uint64_t chunks = impl_.chunks_of_backend();
-  if (chunks < chunks_min) {
+Result<void> Opening::make_zero(std::uint64_t published) noexcept {
+  const std::uint64_t chunks = Store::Segment::chunks_of(impl_.backend, impl_.options.chunk_bytes);
+  if (chunks < segment_chunks_min) {
     return fail(ErrorCode::no_space, "a segment has at least 4 chunks, this one {} bytes",
                 impl_.backend.size());
   }
@@ -74,10 +71,64 @@ Result<void> Opening::make_space(std::uint64_t published) noexcept {
                                              .chunk_count = static_cast<std::uint32_t>(chunks),
                                              .segment = segment_zero,
                                              .published_number = published}));
-  FIRN_TRY(base::guard_allocation([&] { impl_.space.push_back(std::move(space)); }));
-  const auto superblocks =
-      static_cast<std::uint32_t>(format::superblock_area_bytes / impl_.granule_bytes);
-  return impl_.space_of(segment_zero).mark_live({.count = superblocks}, Group::other);
+  SegmentRecord record;
+  record.granule_bytes = impl_.granule_bytes;
+  record.chunk_bytes = impl_.options.chunk_bytes;
+  record.size_bytes = chunks * impl_.options.chunk_bytes;
+  std::unique_ptr<Store::Segment> zero(
+      new (std::nothrow) Store::Segment(std::move(record), impl_.backend, std::move(space)));
+  if (zero == nullptr) return fail(ErrorCode::no_memory, "no memory for a segment");
+  zero->head_granules = format::superblock_area_bytes / impl_.granule_bytes;
+  const auto superblocks = static_cast<std::uint32_t>(zero->head_granules);
+  FIRN_TRY(zero->space.mark_live({.count = superblocks}, Group::metadata));
+  impl_.enter(std::move(zero));
+  return {};
+}
+
+// The segments that the manifest lists, each from the layer above. Volatile ones hold nothing and
+// are left away where nothing will be written.
+Result<void> Opening::open_segments(bool read_only) noexcept {
+  for (const SegmentRecord& record : manifest_.segments) {
+    if (record.is_volatile && read_only) continue;
+    const Result<void> opened = open_segment(record);
+    if (!opened.has_value()) return in_segment(fail(opened.error()), record.id);
+  }
+  return {};
+}
+
+Result<void> Opening::open_segment(const SegmentRecord& record) noexcept {
+  if (impl_.options.source == nullptr) {
+    return fail(ErrorCode::not_found, "nobody was told how to open further segments");
+  }
+  FIRN_TRY_ASSIGN(auto backend, impl_.options.source->open_segment(record));
+  const segment::SegmentCapabilities capabilities = backend->capabilities();
+  if (backend->id() != record.id || capabilities.is_volatile != record.is_volatile ||
+      capabilities.append_only != record.append_only) {
+    return fail(ErrorCode::invalid_argument, "opened as another kind of segment than it was made");
+  }
+  if (capabilities.block_bytes > record.granule_bytes) {
+    return fail(ErrorCode::unsupported, "the device's blocks are larger than the {} bytes used",
+                record.granule_bytes);
+  }
+  if (backend->size() < record.size_bytes) {
+    return fail(ErrorCode::corrupt, "the segment ends after {} bytes", backend->size());
+  }
+  if (!record.is_volatile) {
+    FIRN_TRY(check_segment_head(executor_, *backend, record, superblock_.domain, !read_only_));
+  }
+  SegmentRecord own;
+  FIRN_TRY(base::guard_allocation([&] { own = record; }));
+  // It may have grown since.
+  own.size_bytes = Store::Segment::chunks_of(*backend, record.chunk_bytes) * record.chunk_bytes;
+  FIRN_TRY_ASSIGN(auto space, make_segment_space(own, superblock_.number));
+  std::unique_ptr<Store::Segment> segment(
+      new (std::nothrow) Store::Segment(std::move(own), *backend, std::move(space)));
+  if (segment == nullptr) return fail(ErrorCode::no_memory, "no memory for a segment");
+  segment->owned = std::move(backend);
+  segment->head_granules = segment->space.live_granules();
+  segment->unsynced = true;
+  impl_.enter(std::move(segment));
+  return {};
 }
 
 Result<void> Opening::create(std::uint64_t domain_id) noexcept {
@@ -94,8 +145,8 @@ Result<void> Opening::create(std::uint64_t domain_id) noexcept {
   impl_.open_count = 1;
   impl_.next_version = impl_.open_count << 40;
   FIRN_TRY(store_.mapping_.start());
-  FIRN_TRY(make_space(0));
-  impl_.space_of(segment_zero).start();
+  FIRN_TRY(make_zero(0));
+  impl_.zero().space.start();
   store_.number_.store(1);
   FIRN_TRY(wipe_superblocks());
   return publish_opening();
@@ -126,14 +177,18 @@ Result<void> Opening::open(bool read_only) noexcept {
     return fail(ErrorCode::unsupported, "the device's blocks are larger than the {} bytes used",
                 impl_.granule_bytes);
   }
-  if (impl_.backend.size() / impl_.options.chunk_bytes < chunks_min) {
+  if (impl_.backend.size() / impl_.options.chunk_bytes < segment_chunks_min) {
     return corrupt("the segment ends after {} bytes", impl_.backend.size());
   }
-  FIRN_TRY(make_space(superblock_.number));
+  FIRN_TRY(make_zero(superblock_.number));
+  read_only_ = read_only;
+  FIRN_TRY(read_manifest());
+  FIRN_TRY(open_segments(read_only));
   FIRN_TRY(read_mapping());
   FIRN_TRY(mark_space());
   store_.number_.store(superblock_.number + 1);
   store_.published_.store(superblock_.number);
+  impl_.open_number = superblock_.number + 1;
   if (read_only) {
     impl_.read_only = true;
     return {};
@@ -229,14 +284,15 @@ Result<AlignedBlock> Opening::read_extent(const ExtentReference& reference, form
   const Location location = Location::from_bits(reference.location);
   const Extent extent = location.extent();
   const std::size_t bytes = std::size_t{extent.count} * impl_.granule_bytes;
-  const std::uint64_t end = impl_.offset_of(extent) + bytes;
+  const std::uint64_t offset = impl_.zero().space.offset_of(extent);
+  const std::uint64_t end = offset + bytes;
   if (extent.count == 0 || location.segment() != segment_zero || end > impl_.backend.size()) {
     return corrupt("a mapping extent lies outside the segment");
   }
   FIRN_TRY_ASSIGN(AlignedBlock block, AlignedBlock::make(bytes));
   segment::Request request;
   request.kind = segment::RequestKind::read;
-  request.offset = impl_.offset_of(extent);
+  request.offset = offset;
   request.set_buffer(block.data(), bytes);
   FIRN_TRY(segment::await(impl_.backend, executor_, request));
   const format::ImageFault fault =
@@ -250,12 +306,16 @@ Result<AlignedBlock> Opening::read_extent(const ExtentReference& reference, form
   return block;
 }
 
-Result<void> Opening::read_mapping() noexcept {
+Result<void> Opening::read_manifest() noexcept {
   const ExtentReference manifest{.location = superblock_.manifest_location,
                                  .checksum = superblock_.manifest_checksum};
   FIRN_TRY_ASSIGN(const AlignedBlock block,
                   read_extent(manifest, format::PageKind::manifest, format::PageKind::manifest));
   const std::uint32_t manifest_granules = Location::from_bits(manifest.location).extent().count;
+  if (std::uint64_t{manifest_granules} * impl_.granule_bytes != superblock_.manifest_bytes) {
+    return corrupt("the superblock gives the manifest {} bytes, and a place of another length",
+                   superblock_.manifest_bytes);
+  }
   FIRN_TRY(placed(decode_manifest(
       {block.data(), std::size_t{manifest_granules} * impl_.granule_bytes}, manifest_)));
   if (manifest_.number != superblock_.number) {
@@ -269,14 +329,17 @@ Result<void> Opening::read_mapping() noexcept {
     impl_.ids[size_class].next_slot = manifest_.next_slot[size_class];
   }
   impl_.manifest = Location::from_bits(manifest.location);
-  Space& space = impl_.space_of(segment_zero);
-  FIRN_TRY(space.mark_live(impl_.manifest.extent(), Group::other));
+  return impl_.zero().space.mark_live(impl_.manifest.extent(), Group::metadata);
+}
+
+Result<void> Opening::read_mapping() noexcept {
+  Space& space = impl_.zero().space;
   for (const ExtentReference& reference : manifest_.references) {
     FIRN_TRY_ASSIGN(
         const AlignedBlock extent_block,
         read_extent(reference, format::PageKind::mapping_log, format::PageKind::snapshot));
     // Before the next one is read: a list that names one extent again and again ends here.
-    FIRN_TRY(space.mark_live(Location::from_bits(reference.location).extent(), Group::other));
+    FIRN_TRY(space.mark_live(Location::from_bits(reference.location).extent(), Group::metadata));
     const std::size_t bytes =
         std::size_t{Location::from_bits(reference.location).extent().count} * impl_.granule_bytes;
     format::PageHeader header;
@@ -298,13 +361,16 @@ Result<void> Opening::apply(const MappingExtent& extent) noexcept {
   for (const MappingChange& change : extent.changes) {
     const PageId page = PageId::from_bits(change.page);
     const Location location = Location::from_bits(change.location);
-    if (!page.valid() || page.slot() >= impl_.ids[page.size_class()].next_slot ||
-        location.segment() != segment_zero ||
-        std::size_t{location.extent().count} * impl_.granule_bytes >
-            format::page_bytes(page.size_class())) {
+    // A place that a later change replaces may be in a segment that is gone.
+    if (!page.valid() || page.slot() >= impl_.ids[page.size_class()].next_slot) {
       return corrupt("a change of the mapping makes no sense");
     }
     FIRN_TRY(store_.mapping_.ensure(page));
+    if (store_.mapping_.memory_bytes() > impl_.options.mapping_bytes_max) {
+      return in_segment(fail(ErrorCode::no_memory, "the mapping takes more than {} bytes of memory",
+                             impl_.options.mapping_bytes_max),
+                        segment_zero);
+    }
     store_.mapping_.set(page, {.location = location, .checksum = change.checksum});
   }
   if (extent.number == superblock_.number) {
@@ -314,9 +380,13 @@ Result<void> Opening::apply(const MappingExtent& extent) noexcept {
   return {};
 }
 
+// Null: no checkpoint names a place there.
+Store::Segment* Opening::segment_to_mark(Location location) noexcept {
+  return impl_.persists(location) ? impl_.segment(location.segment()) : nullptr;
+}
+
 // Every place that the checkpoint names is taken; a place named twice, or outside, is `corrupt`.
 Result<void> Opening::mark_space() noexcept {
-  Space& space = impl_.space_of(segment_zero);
   for (unsigned size_class = 0; size_class < format::size_class_count; ++size_class) {
     Store::Impl::IdSpace& ids = impl_.ids[size_class];
     std::uint64_t free_from = 1;
@@ -332,26 +402,33 @@ Result<void> Opening::mark_space() noexcept {
       const Location location = store_.mapping_.get(page).location;
       if (location.none()) continue;
       FIRN_TRY(end_gap(slot));
-      if (auto marked = space.mark_live(location.extent(), group_of(page)); !marked.has_value()) {
+      Store::Segment* const segment = segment_to_mark(location);
+      if (segment == nullptr ||
+          segment->bytes_of(location.extent()) > format::page_bytes(page.size_class())) {
+        return corrupt_page(page, segment_zero, "the mapping names a place that makes no sense",
+                            location.bits());
+      }
+      const auto marked = segment->space.mark_live(location.extent(), group_of(page));
+      if (!marked.has_value()) {
         Failure failure = fail(marked.error());
         failure.error.place.page = page.bits();
         return failure;
       }
+      ++segment->images;
       ++impl_.statistics.pages;
-      impl_.statistics.image_bytes += std::uint64_t{location.extent().count} * impl_.granule_bytes;
+      impl_.statistics.image_bytes += segment->bytes_of(location.extent());
     }
     FIRN_TRY(end_gap(ids.next_slot));
   }
   if (!FIRN_PLANTED("given-up-forgotten")) {
     for (const std::uint64_t bits : given_up_) {
       const Location location = Location::from_bits(bits);
-      if (location.none() || location.segment() != segment_zero) {
-        return corrupt("a place given up makes no sense");
-      }
-      FIRN_TRY(space.mark_pending(location.extent(), Group::other));
+      Store::Segment* const segment = segment_to_mark(location);
+      if (segment == nullptr) return corrupt("a place given up makes no sense");
+      FIRN_TRY(segment->space.mark_pending(location.extent(), Group::metadata));
     }
   }
-  space.start();
+  impl_.for_each_segment([](Store::Segment& segment) { segment.space.start(); });
   return {};
 }
 

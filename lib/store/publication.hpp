@@ -32,6 +32,7 @@ class Publication {
   void take_pieces_back() noexcept;
   void give_pieces_back() noexcept;
   static bool changed_nothing(ErrorCode code) noexcept;
+  void collect_segments();
   void collect_changes();
   void collect_snapshot();
   [[nodiscard]] bool layout(bool fold);
@@ -39,9 +40,13 @@ class Publication {
   void give_up_former() noexcept;
   Result<void> write_extents();
   Result<void> write_piece(const Piece& piece, const AlignedBlock& block);
-  Result<void> sync() noexcept;
+  /// What a checkpoint says of a page.
+  [[nodiscard]] MappingChange durable(PageId page, MappingEntry entry) const noexcept;
+  Result<void> sync_segments() noexcept;
+  Result<void> sync_superblock() noexcept;
   Result<void> write_superblock(const Payload& payload) noexcept;
   void finish(const Payload& payload) noexcept;
+  void release_given_up() noexcept;
 
   Store& store_;
   runtime::ExecutorCore& executor_;
@@ -49,10 +54,13 @@ class Publication {
   bool fold_ = false;
   unsigned sync_count_ = 0;
   std::vector<MappingChange> changes_;
-  std::vector<Extent> given_up_;
+  std::vector<std::uint64_t> given_up_;  // locations
   std::vector<Piece> pieces_;
   std::vector<ExtentReference> references_;
   std::array<std::uint64_t, format::size_class_count> next_slot_{};
+  std::vector<std::byte> segment_entries_;
+  std::uint32_t segment_count_ = 0;
+  std::array<bool, segment_count_max> is_volatile_{};
 };
 
 }  // namespace firn::store

@@ -26,12 +26,12 @@ std::span<const std::uint64_t> Space::live(std::uint32_t chunk) const noexcept {
 }
 
 bool Space::in_bounds(Extent extent) const noexcept {
-  if (extent.count == 0 || extent.chunk >= chunks_.size() || extent.granule >= granules_) {
+  if (extent.count == 0 || extent.chunk >= chunk_count_ || extent.granule >= granules_) {
     return false;
   }
   const std::uint64_t end = std::uint64_t{extent.granule} + extent.count;
   if (end <= granules_) return true;
-  return extent.granule == 0 && extent.chunk + (end + granules_ - 1) / granules_ <= chunks_.size();
+  return extent.granule == 0 && extent.chunk + (end + granules_ - 1) / granules_ <= chunk_count_;
 }
 
 bool Space::is_live(Extent extent) const noexcept {
@@ -58,12 +58,12 @@ void Space::transition(std::uint32_t id, State to) noexcept {
       break;
   }
   if (chunk.state == State::empty) {
-    granule_map::clear(empty_, id, id + 1);
+    granule_map::set(filled_, id, id + 1);
     --empty_chunks_;
   }
   if (to == State::empty) {
-    FIRN_ASSERT(chunk.free == granules_);
-    granule_map::set(empty_, id, id + 1);
+    FIRN_ASSERT(chunk.taken == 0);
+    granule_map::clear(filled_, id, id + 1);
     ++empty_chunks_;
   }
   chunk.state = to;
@@ -72,10 +72,9 @@ void Space::transition(std::uint32_t id, State to) noexcept {
 void Space::enlist(std::uint32_t id) noexcept {
   Chunk& chunk = chunks_[id];
   FIRN_ASSERT(chunk.bucket == unlisted);
-  if (chunk.free == 0) return;
+  if (chunk.taken == granules_) return;
   chunk.longest = granule_map::longest_hole(used(id), granules_);
-  chunk.bucket =
-      static_cast<std::uint16_t>(std::uint64_t{chunk.free - 1} * bucket_count / granules_);
+  chunk.bucket = static_cast<std::uint16_t>(bucket_of(free_in(chunk)));
   std::uint32_t& head = heads_[static_cast<unsigned>(chunk.group)][chunk.bucket];
   chunk.previous = none;
   chunk.next = head;
@@ -102,22 +101,36 @@ void Space::refresh(std::uint32_t id) noexcept {
   if (chunk.state == State::sealed) {
     if (chunk.live != 0 || chunk.pending != 0) return;
     granule_map::clear(used(id), 0, granules_);
-    free_granules_ += granules_ - chunk.free;
-    chunk.free = granules_;
+    free_granules_ += chunk.taken;
+    chunk.taken = 0;
   }
-  if (chunk.free == granules_) {
+  if (chunk.taken == 0) {
     transition(id, State::empty);
   } else {
     enlist(id);
   }
 }
 
-std::uint64_t Space::background_granules() const noexcept {
-  return std::uint64_t{std::min(empty_chunks_, options_.background_chunks)} * granules_;
+// Empty chunks that this claim may not take.
+std::uint32_t Space::kept_chunks(Claim claim) const noexcept {
+  switch (claim) {
+    case Claim::ordinary:
+    case Claim::reserved:
+      return options_.background_chunks + metadata_chunks_;
+    case Claim::background:
+      return FIRN_PLANTED("metadata-room-taken") ? 0 : metadata_chunks_;
+    case Claim::metadata:
+      break;
+  }
+  return 0;
+}
+
+std::uint64_t Space::kept_granules(Claim claim) const noexcept {
+  return std::uint64_t{std::min(empty_chunks_, kept_chunks(claim))} * granules_;
 }
 
 std::uint64_t Space::available() const noexcept {
-  const std::uint64_t kept = background_granules() + reserved_;
+  const std::uint64_t kept = kept_granules(Claim::ordinary) + reserved_;
   return free_granules_ > kept ? free_granules_ - kept : 0;
 }
 
@@ -144,10 +157,12 @@ Result<Extent> Space::allocate(Group group, std::uint64_t bytes, Claim claim) no
   const std::uint64_t wanted = granules_for(bytes);
   if (bytes == 0) return fail(ErrorCode::invalid_argument, "an extent of no bytes");
   if (claim == Claim::reserved) FIRN_ASSERT(wanted <= reserved_);
-  const std::uint64_t unreserved = free_granules_ - std::min(free_granules_, reserved_);
-  const std::uint64_t allowed = claim == Claim::ordinary   ? available()
-                                : claim == Claim::reserved ? std::min(free_granules_, reserved_)
-                                                           : unreserved;
+  const std::uint64_t kept = kept_granules(claim) + reserved_;
+  const std::uint64_t allowed = claim == Claim::reserved
+                                    ? std::min(free_granules_, reserved_)
+                                    : free_granules_ - std::min(free_granules_, kept);
+  // What is written is to be published, too.
+  if (claim == Claim::ordinary && empty_chunks_ < metadata_chunks_) return fail(no_space(wanted));
   if (wanted > allowed || wanted > ~std::uint32_t{0}) return fail(no_space(wanted));
   const auto count = static_cast<std::uint32_t>(wanted);
   if (count > granules_) return allocate_large(group, count, claim);
@@ -191,15 +206,15 @@ Result<Extent> Space::allocate(Group group, std::uint64_t bytes, Claim claim) no
 }
 
 bool Space::tight(Claim claim) const noexcept {
-  return !write_once() && claim != Claim::background && empty_chunks_ <= options_.background_chunks;
+  return !write_once() && (claim == Claim::ordinary || claim == Claim::reserved) &&
+         empty_chunks_ <= kept_chunks(claim);
 }
 
 // The shortest hole that suffices in the fullest chunk of the group that has one; count 0 if none
 // has, or if a chunk is so empty that filling it in order is the better use.
 Extent Space::best_fit(Group group, std::uint32_t count) const noexcept {
   const auto& heads = heads_[static_cast<unsigned>(group)];
-  const auto first = static_cast<unsigned>(std::uint64_t{count - 1} * bucket_count / granules_);
-  for (unsigned bucket = first; bucket < bucket_count; ++bucket) {
+  for (unsigned bucket = bucket_of(count); bucket <= bucket_count; ++bucket) {
     unsigned seen = 0;
     for (std::uint32_t id = heads[bucket]; id != none && seen < candidates_max;
          id = chunks_[id].next, ++seen) {
@@ -239,34 +254,33 @@ std::uint32_t Space::choose(Group group, std::uint32_t count, Claim claim) const
     const std::uint32_t found = best_partial(group, count, std::max(roomy, 1U), candidates_max);
     if (found != none) return found;
   }
-  if (empty_chunks_ > (claim == Claim::background ? 0 : options_.background_chunks)) {
-    return first_empty_run(1);
-  }
+  if (empty_chunks_ > kept_chunks(claim)) return first_empty_run(1);
   if (!write_once()) {
     for (unsigned turn = 0; turn < group_count; ++turn) {
       // Its own group first; mixing lifetimes is better than failing.
       const auto owner = static_cast<Group>((static_cast<unsigned>(group) + turn) % group_count);
+      const bool intrudes = owner == Group::metadata && claim != Claim::metadata;
+      if (intrudes && metadata_chunks_ > 0) continue;
       const std::uint32_t found = best_partial(owner, count, 1, none);
       if (found != none) return found;
     }
   }
   // Past its commit point a caller with a reservation is served before the background.
-  return claim == Claim::reserved && empty_chunks_ > 0 ? first_empty_run(1) : none;
+  return claim == Claim::reserved && empty_chunks_ > metadata_chunks_ ? first_empty_run(1) : none;
 }
 
 std::uint32_t Space::best_partial(Group group, std::uint32_t count, std::uint32_t least_free,
                                   unsigned candidates) const noexcept {
   const auto& heads = heads_[static_cast<unsigned>(group)];
-  const auto last = static_cast<unsigned>(std::uint64_t{std::max(least_free, count) - 1} *
-                                          bucket_count / granules_);
-  for (unsigned bucket = bucket_count; bucket-- > last;) {
+  const unsigned last = bucket_of(std::max(least_free, count));
+  for (unsigned bucket = bucket_count + 1; bucket-- > last;) {
     std::uint32_t best = none;
     unsigned seen = 0;
     for (std::uint32_t id = heads[bucket]; id != none && seen < candidates; id = chunks_[id].next) {
       const Chunk& chunk = chunks_[id];
       ++seen;
-      if (chunk.longest < count || chunk.free < least_free) continue;
-      if (best == none || chunk.free > chunks_[best].free) best = id;
+      if (chunk.longest < count || free_in(chunk) < least_free) continue;
+      if (best == none || chunk.taken < chunks_[best].taken) best = id;
     }
     if (best != none) return best;
   }
@@ -275,19 +289,19 @@ std::uint32_t Space::best_partial(Group group, std::uint32_t count, std::uint32_
 
 // The lowest run of so many empty chunks.
 std::uint32_t Space::first_empty_run(std::uint32_t chunks) const noexcept {
-  const auto end = static_cast<std::uint32_t>(chunks_.size());
-  std::uint32_t begin = granule_map::find(empty_, 0, end, true);
+  const std::uint32_t end = chunk_count_;
+  std::uint32_t begin = granule_map::find(filled_, 0, end, false);
   while (begin < end) {
-    const std::uint32_t stop = granule_map::find(empty_, begin, end, false);
+    const std::uint32_t stop = granule_map::find(filled_, begin, end, true);
     if (stop - begin >= chunks) return begin;
-    begin = granule_map::find(empty_, stop, end, true);
+    begin = granule_map::find(filled_, stop, end, false);
   }
   return none;
 }
 
 Result<Extent> Space::allocate_large(Group group, std::uint32_t count, Claim claim) noexcept {
   const std::uint32_t chunks = count / granules_ + (count % granules_ != 0 ? 1 : 0);
-  const std::uint32_t kept = claim == Claim::ordinary ? options_.background_chunks : 0;
+  const std::uint32_t kept = claim == Claim::reserved ? metadata_chunks_ : kept_chunks(claim);
   const std::uint32_t first =
       empty_chunks_ >= std::uint64_t{chunks} + kept ? first_empty_run(chunks) : none;
   if (first == none) return fail(no_space(count));
@@ -298,8 +312,7 @@ Result<Extent> Space::allocate_large(Group group, std::uint32_t count, Claim cla
   }
   take(extent);
   if (write_once()) {
-    for (std::uint32_t id = first; id < first + chunks; ++id)
-      seal_rest(id, granules_ - chunks_[id].free);
+    for (std::uint32_t id = first; id < first + chunks; ++id) seal_rest(id, chunks_[id].taken);
   } else {
     enlist(first + chunks - 1);
   }
@@ -312,7 +325,7 @@ void Space::take(Extent extent) noexcept {
     FIRN_ASSERT(granule_map::none_set(used(id), begin, end));
     granule_map::set(used(id), begin, end);
     granule_map::set(live(id), begin, end);
-    chunks_[id].free -= end - begin;
+    chunks_[id].taken += end - begin;
     chunks_[id].live += end - begin;
     used_chunks_ = std::max(used_chunks_, id + 1);
     return true;
@@ -334,7 +347,7 @@ void Space::close_chunk(unsigned slot) noexcept {
     seal_rest(cursor.chunk, cursor.granule);
     refresh(cursor.chunk);
   } else {
-    if (chunks_[cursor.chunk].free < granules_) transition(cursor.chunk, State::partial);
+    if (chunks_[cursor.chunk].taken > 0) transition(cursor.chunk, State::partial);
     refresh(cursor.chunk);
   }
 }
@@ -343,8 +356,8 @@ void Space::close_chunk(unsigned slot) noexcept {
 void Space::seal_rest(std::uint32_t id, std::uint32_t granule) noexcept {
   Chunk& chunk = chunks_[id];
   granule_map::set(used(id), granule, granules_);
-  free_granules_ -= chunk.free;
-  chunk.free = 0;
+  free_granules_ -= free_in(chunk);
+  chunk.taken = granules_;
   transition(id, State::sealed);
 }
 
@@ -359,18 +372,14 @@ Result<void> Space::free(Extent extent, std::uint64_t number) noexcept {
   FIRN_ASSERT(number > published_);
   FIRN_ASSERT(number - published_ < pending_count);
   FIRN_ASSERT(is_live(extent));
-  std::vector<Extent>& list = pending_[number % pending_count];
-  FIRN_TRY(make_room(list));
+  FIRN_ASSERT(!releasing_ || number != published_ + 2);
+  GrowingList<Extent>& list = pending_[number % pending_count];
+  FIRN_TRY(list.make_room());
   give_up(extent, list);
   return {};
 }
 
-Result<void> Space::make_room(std::vector<Extent>& list) noexcept {
-  if (list.size() < list.capacity()) return {};
-  return base::guard_allocation([&] { list.reserve(list.size() * 2 + 16); });
-}
-
-void Space::give_up(Extent extent, std::vector<Extent>& list) noexcept {
+void Space::give_up(Extent extent, GrowingList<Extent>& list) noexcept {
   list.push_back(extent);
   retire(extent);
 }
@@ -388,23 +397,37 @@ void Space::retire(Extent extent) noexcept {
 }
 
 std::uint64_t Space::publish(std::uint64_t number) noexcept {
-  FIRN_ASSERT(started_);
-  FIRN_ASSERT(number == published_ + 1);
-  const std::uint64_t given_up_under = FIRN_PLANTED("location-reused-early") ? number : published_;
-  const auto release_list = [this](std::vector<Extent>& list) {
-    const std::uint64_t granules = release(list);
-    list.clear();
-    return granules;
-  };
-  const std::uint64_t released = release_list(pending_[given_up_under % pending_count]);
-  if (FIRN_PLANTED("location-reused-at-once")) {
-    release_list(pending_[(number + 1) % pending_count]);
-  }
-  published_ = number;
+  const std::uint64_t pending_before = pending_granules_;
+  begin_publish(number);
+  release_some(~std::size_t{0});
 #ifdef FIRN_DEBUG
-  if (chunks_.size() <= debug_check_chunks_max) check_well_formed();
+  if (used_chunks_ <= debug_check_chunks_max) check_well_formed();
 #endif
-  return released;
+  return pending_before - pending_granules_;
+}
+
+void Space::begin_publish(std::uint64_t number) noexcept {
+  FIRN_ASSERT(started_);
+  FIRN_ASSERT(number == published_ + 1 && !releasing_);
+  const auto release_at_once = [this](std::uint64_t given_up_under) {
+    GrowingList<Extent>& list = pending_[given_up_under % pending_count];
+    release(list.view());
+    list.clear();
+  };
+  if (FIRN_PLANTED("location-reused-early")) release_at_once(number);
+  if (FIRN_PLANTED("location-reused-at-once")) release_at_once(number + 1);
+  published_ = number;
+  releasing_ = true;
+}
+
+bool Space::release_some(std::size_t extents) noexcept {
+  if (!releasing_) return false;
+  GrowingList<Extent>& list = pending_[(published_ + 2) % pending_count];
+  const std::size_t kept = list.size() - std::min(list.size(), extents);
+  release(list.view().subspan(kept));
+  list.shrink(kept);
+  releasing_ = !list.empty();
+  return releasing_;
 }
 
 void Space::take_back(Extent extent) noexcept {
@@ -426,7 +449,7 @@ std::uint64_t Space::release(std::span<const Extent> list) noexcept {
       chunk.pending -= end - begin;
       if (!write_once() && chunk.state != State::sealed) {
         granule_map::clear(used(id), begin, end);
-        chunk.free += end - begin;
+        chunk.taken -= end - begin;
         freed += end - begin;
         delist(id);
       }
@@ -451,39 +474,48 @@ std::uint64_t Space::release(std::span<const Extent> list) noexcept {
 
 std::span<const Extent> Space::pending(std::uint64_t number) const noexcept {
   if (number < published_ || number - published_ >= pending_count) return {};
-  return pending_[number % pending_count];
+  return pending_[number % pending_count].view();
 }
 
-void Space::drain(std::uint32_t chunk) noexcept {
+bool Space::try_drain(std::uint32_t chunk) noexcept {
   FIRN_ASSERT(started_);
   const State state = chunks_[chunk].state;
-  if (state == State::sealed) return;
-  FIRN_ASSERT(state == State::partial);
-  FIRN_ASSERT(reserved_ + chunks_[chunk].free <= free_granules_);
+  if (state == State::sealed) return true;
+  if (state != State::partial || reserved_ + free_in(chunks_[chunk]) > free_granules_) return false;
   delist(chunk);
   seal_rest(chunk, 0);
+  return true;
 }
 
 bool Space::sealed(std::uint32_t chunk) const noexcept {
   return chunks_[chunk].state == State::sealed;
 }
 
+std::size_t Space::list_victims(std::uint32_t from, std::uint32_t live_percent_max,
+                                std::span<Victim> out) const noexcept {
+  const auto end = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(used_chunks_, std::uint64_t{from} + out.size()));
+  std::size_t count = 0;
+  for (std::uint32_t id = from; id < end; ++id) {
+    const Chunk& chunk = chunks_[id];
+    const bool closed = chunk.state == State::sealed || chunk.state == State::partial;
+    if (!closed || chunk.live == 0) continue;
+    if (std::uint64_t{chunk.live} * 100 > std::uint64_t{granules_} * live_percent_max) continue;
+    out[count++] = {.live = chunk.live, .chunk = id};
+  }
+  return count;
+}
+
 Result<std::vector<std::uint32_t>> Space::pick_victims(
     std::uint32_t most, std::uint32_t live_percent_max) const noexcept {
   std::vector<std::uint32_t> victims;
   FIRN_TRY(base::guard_allocation([&] {
-    for (std::uint32_t id = 0; id < chunks_.size(); ++id) {
-      const Chunk& chunk = chunks_[id];
-      const bool closed = chunk.state == State::sealed || chunk.state == State::partial;
-      if (!closed || chunk.live == 0) continue;
-      if (std::uint64_t{chunk.live} * 100 > std::uint64_t{granules_} * live_percent_max) continue;
-      victims.push_back(id);
-    }
+    std::vector<Victim> found(used_chunks_);
+    found.resize(list_victims(0, live_percent_max, found));
+    std::sort(found.begin(), found.end());
+    if (found.size() > most) found.resize(most);
+    for (const Victim& victim : found) victims.push_back(victim.chunk);
   }));
-  std::sort(victims.begin(), victims.end(), [&](std::uint32_t left, std::uint32_t right) {
-    return std::pair(chunks_[left].live, left) < std::pair(chunks_[right].live, right);
-  });
-  if (victims.size() > most) victims.resize(most);
   return victims;
 }
 

@@ -41,25 +41,15 @@ Result<Space> Space::create(const SpaceOptions& options) noexcept {
 }
 
 Result<void> Space::grow(std::uint32_t chunks) noexcept {
-  const std::uint64_t total = chunks_.size() + std::uint64_t{chunks};
+  const std::uint64_t total = chunk_count_ + std::uint64_t{chunks};
   if (total >= none) return fail(ErrorCode::too_large, "a segment of {} chunks", total);
   constexpr std::uint64_t bits = granule_map::word_bits;
-  FIRN_TRY(base::guard_allocation([&] {
-    // All room first, so that the changes below cannot fail.
-    chunks_.reserve(total);
-    used_.reserve(total * words_);
-    live_.reserve(total * words_);
-    empty_.reserve((total + bits - 1) / bits);
-  }));
-  const auto former = static_cast<std::uint32_t>(chunks_.size());
-  Chunk fresh;
-  fresh.free = granules_;
-  fresh.bucket = unlisted;
-  chunks_.resize(total, fresh);
-  used_.resize(total * words_, 0);
-  live_.resize(total * words_, 0);
-  empty_.resize((total + bits - 1) / bits, 0);
-  granule_map::set(empty_, former, static_cast<std::uint32_t>(total));
+  // Longer arrays than there are chunks do no harm if one of them cannot grow.
+  FIRN_TRY(chunks_.grow(total));
+  FIRN_TRY(used_.grow(total * words_));
+  FIRN_TRY(live_.grow(total * words_));
+  FIRN_TRY(filled_.grow((total + bits - 1) / bits));
+  chunk_count_ = static_cast<std::uint32_t>(total);
   empty_chunks_ += chunks;
   free_granules_ += std::uint64_t{chunks} * granules_;
   return {};
@@ -96,8 +86,8 @@ Result<void> Space::mark(Extent extent, Group group) noexcept {
 Result<void> Space::mark_live(Extent extent, Group group) noexcept { return mark(extent, group); }
 
 Result<void> Space::mark_pending(Extent extent, Group group) noexcept {
-  std::vector<Extent>& list = pending_[published_ % pending_count];
-  FIRN_TRY(make_room(list));
+  GrowingList<Extent>& list = pending_[published_ % pending_count];
+  FIRN_TRY(list.make_room());
   FIRN_TRY(mark(extent, group));
   give_up(extent, list);
   return {};
@@ -105,7 +95,7 @@ Result<void> Space::mark_pending(Extent extent, Group group) noexcept {
 
 void Space::start() noexcept {
   FIRN_ASSERT(!started_);
-  for (std::uint32_t id = 0; id < chunks_.size(); ++id) {
+  for (std::uint32_t id = 0; id < used_chunks_; ++id) {
     Chunk& chunk = chunks_[id];
     if (chunk.state == State::empty) continue;
     if (write_once()) {

@@ -33,17 +33,46 @@ void end_later(runtime::ExecutorCore& executor, Access& access) noexcept {
 
 Store::Store(segment::Backend& segment, const StoreOptions& options) noexcept
     : impl_(new (std::nothrow) Impl(segment, options)) {}
-Store::~Store() = default;
+
+Store::~Store() {
+  if (impl_ == nullptr) return;
+  // What is under way would end in a store that is gone.
+  impl_->for_each_segment([](Segment& segment) { FIRN_ASSERT(segment.requests.load() == 0); });
+  FIRN_ASSERT(!impl_->publishing);
+  while (impl_->gone_segments != nullptr) {
+    impl_->gone_segments = std::move(impl_->gone_segments->next_gone);
+  }
+}
 
 Result<void> Store::Impl::expect_change(std::uint64_t number) noexcept {
-  std::vector<Change>& list = changes[number % 2];
-  const std::size_t needed = list.size() + changes_expected + 1;
-  if (needed > list.capacity()) {
-    FIRN_TRY(base::guard_allocation([&] { list.reserve(std::max(needed, 2 * list.capacity())); }));
-  }
-  // Both lists: a write may be recorded under either, whichever its number says.
+  FIRN_TRY(changes[number % 2].make_room(changes_expected));
   ++changes_expected;
   return {};
+}
+
+void Store::Impl::record(PageId page, MappingEntry before, MappingEntry now,
+                         std::uint64_t number) noexcept {
+  // There is room: it was made when the change was expected.
+  changes[number % 2].push_back({.page = page, .now = now, .before = before});
+  if (!before.location.none()) {
+    Segment& segment = segment_of(before.location);
+    --segment.images;
+    --statistics.pages;
+    statistics.image_bytes -= segment.bytes_of(before.location.extent());
+  }
+  if (!now.location.none()) {
+    Segment& segment = segment_of(now.location);
+    ++segment.images;
+    ++statistics.pages;
+    statistics.image_bytes += segment.bytes_of(now.location.extent());
+  }
+}
+
+void Store::Impl::give_back(Segment& segment, Extent extent, std::uint64_t number) noexcept {
+  // No superblock names a place in a volatile segment.
+  if (segment.record.is_volatile) return segment.space.take_back(extent);
+  number = std::max(number, segment.space.published_number() + 1);
+  if (!segment.space.free(extent, number).has_value()) segment.lost_granules += extent.count;
 }
 
 Result<PageId> Store::allocate_page(unsigned size_class) noexcept {
@@ -82,39 +111,61 @@ Result<PageId> Store::allocate_page(unsigned size_class) noexcept {
 Result<void> Store::free_page(PageId page, std::uint64_t number) noexcept {
   const base::SpinGuard guard(impl_->mutex);
   Impl::IdSpace& ids = impl_->ids[page.size_class()];
-  std::vector<std::uint64_t>& given_up = ids.given_up[number % 3];
-  FIRN_TRY(base::guard_allocation([&] {
-    if (given_up.size() == given_up.capacity()) given_up.reserve(2 * given_up.size() + 16);
-  }));
+  GrowingList<std::uint64_t>& given_up = ids.given_up[number % 3];
+  FIRN_TRY(given_up.make_room());
   const MappingEntry before = mapping_.get(page);
   if (!before.location.none()) {
     FIRN_TRY(impl_->expect_change(number));
     --impl_->changes_expected;
-    FIRN_TRY(impl_->space_of(before.location.segment()).free(before.location.extent(), number));
-    mapping_.set(page, MappingEntry{});
-    if (!FIRN_PLANTED("free-not-logged")) {
-      impl_->changes[number % 2].push_back({.page = page, .now = {}, .before = before});
+    Segment& segment = impl_->segment_of(before.location);
+    if (segment.record.is_volatile) {
+      segment.space.take_back(before.location.extent());
+    } else {
+      FIRN_TRY(segment.space.free(before.location.extent(), number));
     }
-    --impl_->statistics.pages;
-    impl_->statistics.image_bytes -=
-        std::uint64_t{before.location.extent().count} * impl_->granule_bytes;
+    mapping_.set(page, MappingEntry{});
+    impl_->record(page, before, {}, number);
+    if (FIRN_PLANTED("free-not-logged")) impl_->changes[number % 2].pop_back();
   }
   given_up.push_back(page.slot());
   return {};
 }
 
+MappingEntry Store::entry(PageId page) const noexcept { return mapping_.get(page); }
+
 void Store::read(runtime::ExecutorCore& executor, PageRead& read) noexcept {
-  const MappingEntry entry = mapping_.get(read.page);
-  if (entry.location.none()) {
-    read.outcome = corrupt_page(read.page, "a page that has no image is referred to");
-    return end_later(executor, read);
+  read.store = this;
+  read.executor = &executor;
+  submit_read(read);
+}
+
+// The segment that the page's image lies in, counted as one of its requests; null if there is none.
+Store::Segment* Store::begin_read(PageRead& read) noexcept {
+  while (true) {
+    read.entry = mapping_.get(read.page);
+    if (read.entry.location.none()) return nullptr;
+    Segment* const segment =
+        impl_->directory[read.entry.location.segment()].load(std::memory_order_acquire);
+    // An image that was moved away from a segment before that was closed lies elsewhere by now.
+    if (segment == nullptr) continue;
+    segment->requests.fetch_add(1);
+    if (!segment->gone.load()) return segment;
+    segment->requests.fetch_sub(1);
   }
-  const Extent extent = entry.location.extent();
-  read.image_bytes = extent.count * impl_->granule_bytes;
+}
+
+void Store::submit_read(PageRead& read) noexcept {
+  Segment* const segment = begin_read(read);
+  if (segment == nullptr) {
+    read.outcome = corrupt_page(read.page, segment_zero, "a page that has no image is referred to");
+    return end_later(*read.executor, read);
+  }
+  const Extent extent = read.entry.location.extent();
+  read.image_bytes = static_cast<std::uint32_t>(segment->bytes_of(extent));
   segment::Request& request = read.request;
   request.kind = segment::RequestKind::read;
   request.io_class = read.io_class;
-  request.offset = impl_->offset_of(extent);
+  request.offset = segment->space.offset_of(extent);
   request.set_buffer(read.data, read.image_bytes);
   request.context = &read;
   request.backend_context = this;
@@ -122,24 +173,24 @@ void Store::read(runtime::ExecutorCore& executor, PageRead& read) noexcept {
     auto& self = *static_cast<PageRead*>(finished.context);
     self.store->finish_read(self);
   };
-  read.store = this;
-  impl_->backend.submit(executor, request);
+  segment->backend.submit(*read.executor, request);
 }
 
 void Store::finish_read(PageRead& read) noexcept {
+  const std::uint8_t id = read.entry.location.segment();
   read.outcome = read.request.outcome;
   if (!read.outcome.has_value()) {
     Failure failure = fail(read.outcome.error());
-    failure.error.place = {.page = read.page.bits(), .segment = segment_zero};
+    failure.error.place = {.page = read.page.bits(), .segment = id};
     read.outcome = failure;
   } else {
-    const std::uint64_t expected = mapping_.get(read.page).checksum;
     const Bytes image(read.data, read.image_bytes);
-    const format::ImageFault fault = format::check_image(image, read.page, domain_id_, expected);
+    const format::ImageFault fault =
+        format::check_image(image, read.page, domain_id_, read.entry.checksum);
     if (fault != format::ImageFault::none) {
       format::PageHeader header;
       std::memcpy(&header, read.data, sizeof header);
-      read.outcome = corrupt_page(read.page, format::describe(fault), header.page_id);
+      read.outcome = corrupt_page(read.page, id, format::describe(fault), header.page_id);
     } else {
       const std::size_t whole = format::page_bytes(read.page.size_class());
       if (read.image_bytes < whole) {
@@ -149,6 +200,9 @@ void Store::finish_read(PageRead& read) noexcept {
   }
   impl_->page_reads.fetch_add(1, std::memory_order_relaxed);
   impl_->page_read_bytes.fetch_add(read.image_bytes, std::memory_order_relaxed);
+  impl_->directory[id].load(std::memory_order_relaxed)->requests.fetch_sub(1);
+  // Its place may have been given up and used again while this was under way.
+  if (!read.outcome.has_value() && mapping_.get(read.page) != read.entry) return submit_read(read);
   read.done(read);
 }
 
@@ -174,13 +228,8 @@ void Store::write(runtime::ExecutorCore& executor, PageWrite& write) noexcept {
   header.page_id = write.page.bits();
   header.domain = domain_id_;
   std::memcpy(write.data, &header, sizeof header);
-  const std::uint32_t granule = impl_->granule_bytes;
-  const std::size_t image_bytes = (header.length + granule - 1) / granule * granule;
-  format::seal_image(write.data, image_bytes, domain_id_);
-  std::memcpy(&write.checksum, write.data, sizeof write.checksum);
   write.request.kind = segment::RequestKind::write;
   write.request.io_class = write.io_class;
-  write.request.set_buffer(write.data, image_bytes);
   write.request.context = &write;
   write.request.done = [](segment::Request& finished) noexcept {
     auto& self = *static_cast<PageWrite*>(finished.context);
@@ -189,43 +238,89 @@ void Store::write(runtime::ExecutorCore& executor, PageWrite& write) noexcept {
   place_and_submit(write);
 }
 
-// Finds the image a place and hands it to the device.
+// Finds the image a place, seals it as long as that is, and hands it to the device.
 void Store::place_and_submit(PageWrite& write) noexcept {
-  const std::size_t image_bytes = write.request.vectors[0].iov_len;
+  format::PageHeader header;
+  std::memcpy(&header, write.data, sizeof header);
+  Segment* segment = nullptr;
   {
     const base::SpinGuard guard(impl_->mutex);
-    auto extent = impl_->space_of(write.segment).allocate(write.group, image_bytes, write.claim);
-    if (extent.has_value()) {
-      write.extent = *extent;
+    auto placed = impl_->place(write.segment, write.group, header.length, write.claim);
+    if (placed.has_value()) {
+      write.location = *placed;
+      segment = &impl_->segment_of(write.location);
+      ++segment->requests;
     } else {
-      write.outcome = fail(extent.error());
+      write.outcome = fail(placed.error());
       --impl_->changes_expected;
     }
   }
-  if (!write.outcome.has_value()) return end_later(*write.executor, write);
-  write.request.offset = impl_->offset_of(write.extent);
-  impl_->backend.submit(*write.executor, write.request);
+  if (segment == nullptr) return end_later(*write.executor, write);
+  const Extent extent = write.location.extent();
+  const std::uint64_t image_bytes = segment->bytes_of(extent);
+  format::seal_image(write.data, image_bytes, domain_id_);
+  std::memcpy(&write.checksum, write.data, sizeof write.checksum);
+  write.request.set_buffer(write.data, image_bytes);
+  write.request.offset = segment->space.offset_of(extent);
+  segment->backend.submit(*write.executor, write.request);
+}
+
+// Under the mutex: in the segment that is asked for, else in another one that is as persistent.
+Result<Location> Store::Impl::place(std::uint8_t asked_id, Group group, std::uint64_t bytes,
+                                    Claim claim) noexcept {
+  keep_room_to_publish();
+  Segment* const asked = segment(asked_id);
+  Result<Location> placed = fail(ErrorCode::no_space, "no segment takes images");
+  const auto try_in = [&](Segment& its) {
+    if (its.state != SegmentState::active) return false;
+    const Result<Extent> extent = its.space.allocate(group, bytes, claim);
+    if (extent.has_value()) {
+      placed = Location(its.record.id, *extent);
+    } else if (&its == asked) {
+      placed = fail(extent.error());
+    }
+    return extent.has_value();
+  };
+  if (asked != nullptr && try_in(*asked)) return placed;
+  const bool is_volatile = asked != nullptr && asked->record.is_volatile;
+  for (const std::unique_ptr<Segment>& other : segments) {
+    if (other == nullptr || other.get() == asked) continue;
+    if (other->record.is_volatile == is_volatile && try_in(*other)) break;
+  }
+  return placed;
+}
+
+// A whole mapping, the log until then, the changes that are not published yet and the places they
+// give up; and a chunk for manifests.
+void Store::Impl::keep_room_to_publish() noexcept {
+  const std::uint64_t mapping_bytes = statistics.pages * sizeof(MappingChange);
+  const std::uint64_t log_bytes = log_bytes_max(mapping_bytes);
+  const std::uint64_t changed = changes[0].size() + changes[1].size() + changes_expected;
+  const std::uint64_t needed = mapping_bytes + log_bytes - std::min(log_bytes, reference_bytes) +
+                               changed * (sizeof(MappingChange) + sizeof(std::uint64_t));
+  zero().space.keep_for_metadata(static_cast<std::uint32_t>(needed / options.chunk_bytes + 2));
 }
 
 void Store::finish_write(PageWrite& write) noexcept {
   write.outcome = write.request.outcome;
-  if (!write.outcome.has_value() && write.outcome.error().code == ErrorCode::io_error &&
-      ++write.attempts < write_attempts_max) {
-    {
-      const base::SpinGuard guard(impl_->mutex);
-      give_back(write.extent, write.number);
-    }
-    write.outcome = {};
-    return place_and_submit(write);
-  }
+  const bool again = !write.outcome.has_value() &&
+                     write.outcome.error().code == ErrorCode::io_error &&
+                     ++write.attempts < write_attempts_max;
   {
     const base::SpinGuard guard(impl_->mutex);
-    --impl_->changes_expected;
+    Segment& segment = impl_->segment_of(write.location);
+    --segment.requests;
+    if (!again) --impl_->changes_expected;
     if (write.outcome.has_value() || FIRN_PLANTED("failed-write-recorded")) {
+      segment.unsynced = true;
       record_write(write);
     } else {
-      give_back(write.extent, write.number);
+      impl_->give_back(segment, write.location.extent(), write.number);
     }
+  }
+  if (again) {
+    write.outcome = {};
+    return place_and_submit(write);
   }
   write.done(write);
 }
@@ -233,31 +328,16 @@ void Store::finish_write(PageWrite& write) noexcept {
 // Under the mutex: the image is the page's newest from now on.
 void Store::record_write(PageWrite& write) noexcept {
   const MappingEntry before = mapping_.get(write.page);
-  const MappingEntry now{.location = Location(write.segment, write.extent),
-                         .checksum = write.checksum};
+  const MappingEntry now{.location = write.location, .checksum = write.checksum};
   mapping_.set(write.page, now);
-  const std::uint64_t under = FIRN_PLANTED("change-under-wrong-number") ? number() : write.number;
-  // There is room: it was made when the write began.
-  impl_->changes[under % 2].push_back({.page = write.page, .now = now, .before = before});
-  StoreStatistics& statistics = impl_->statistics;
-  ++statistics.page_writes;
-  const std::uint64_t bytes = std::uint64_t{write.extent.count} * impl_->granule_bytes;
-  statistics.page_write_bytes += bytes;
-  statistics.image_bytes += bytes;
-  if (before.location.none()) {
-    ++statistics.pages;
-  } else {
-    const Extent former = before.location.extent();
-    statistics.image_bytes -= std::uint64_t{former.count} * impl_->granule_bytes;
-    give_back(former, write.number);
+  impl_->record(write.page, before, now,
+                FIRN_PLANTED("change-under-wrong-number") ? number() : write.number);
+  ++impl_->statistics.page_writes;
+  impl_->statistics.page_write_bytes +=
+      impl_->segment_of(write.location).bytes_of(write.location.extent());
+  if (!before.location.none()) {
+    impl_->give_back(impl_->segment_of(before.location), before.location.extent(), write.number);
   }
-}
-
-// Under the mutex. If the list of what was given up cannot grow, the place stays out of use until
-// the store is opened again, which is all that memory can cost here.
-void Store::give_back(Extent extent, std::uint64_t number) noexcept {
-  number = std::max(number, impl_->space_of(segment_zero).published_number() + 1);
-  static_cast<void>(impl_->space_of(segment_zero).free(extent, number));
 }
 
 StoreStatistics Store::statistics() const noexcept {
@@ -278,21 +358,29 @@ StoreStatistics Store::statistics() const noexcept {
     statistics.memory_bytes += list.capacity() * sizeof(Impl::Change) +
                                list.size() * (sizeof(std::uint32_t) + sizeof(MappingChange));
   }
-  // Two bits per granule, and what a chunk has besides.
-  constexpr std::uint64_t chunk_record_bytes = 32;
-  const std::uint64_t granules = impl_->options.chunk_bytes / impl_->granule_bytes;
-  for (const Space& space : impl_->space) {
-    statistics.memory_bytes += space.chunk_count() * (granules / 4 + chunk_record_bytes);
+  impl_->for_each_segment([&](const Segment& segment) {
+    statistics.memory_bytes += segment.space.memory_bytes();
     for (std::uint64_t ahead = 0; ahead < 3; ++ahead) {
-      statistics.memory_bytes += space.pending_bytes(statistics.published_number + ahead);
+      statistics.memory_bytes += segment.space.pending_bytes(statistics.published_number + ahead);
     }
-  }
+  });
   return statistics;
 }
 
-SpaceStatistics Store::space_statistics() const noexcept {
-  const base::SpinGuard guard(impl_->mutex);
-  return impl_->space_of(segment_zero).statistics();
+SpaceStatistics Store::space_statistics(std::uint8_t segment) const noexcept {
+  constexpr std::uint32_t chunks_at_a_time = 16;
+  SpaceStatistics total;
+  for (std::uint32_t from = 0;; from += chunks_at_a_time) {
+    const base::SpinGuard guard(impl_->mutex);
+    FIRN_ASSERT(impl_->segment(segment) != nullptr);
+    const Space& space = impl_->segment(segment)->space;
+    if (from < space.used_chunks()) {
+      space.add_statistics(from, from + chunks_at_a_time, total);
+      continue;
+    }
+    space.finish_statistics(total);
+    return total;
+  }
 }
 
 Payload Store::payload() const noexcept {
@@ -321,20 +409,12 @@ std::size_t Store::list_pages(PageId after, std::span<PageId> out) const noexcep
   return count;
 }
 
-Result<void> Store::take_growth() noexcept {
-  const base::SpinGuard guard(impl_->mutex);
-  Space& space = impl_->space_of(segment_zero);
-  const std::uint64_t chunks = impl_->chunks_of_backend();
-  if (chunks <= space.chunk_count()) return {};
-  return space.grow(static_cast<std::uint32_t>(chunks - space.chunk_count()));
-}
-
 void Store::check_well_formed() const noexcept {
   const base::SpinGuard guard(impl_->mutex);
-  const Space& space = impl_->space_of(segment_zero);
-  space.check_well_formed();
-  std::uint64_t live = 0;
+  std::array<std::uint64_t, segment_count_max> images{};
+  std::array<std::uint64_t, segment_count_max> live{};
   std::uint64_t pages = 0;
+  std::uint64_t image_bytes = 0;
   for (unsigned size_class = 0; size_class < format::size_class_count; ++size_class) {
     const std::uint64_t end = impl_->ids[size_class].next_slot;
     for (std::uint64_t slot = 1;; ++slot) {
@@ -342,13 +422,34 @@ void Store::check_well_formed() const noexcept {
       if (slot == end) break;
       const Location location = mapping_.get(PageId(size_class, slot)).location;
       if (location.none()) continue;
-      FIRN_ASSERT(space.is_live(location.extent()));
-      live += location.extent().count;
+      const Segment* segment = impl_->segment(location.segment());
+      FIRN_ASSERT(segment != nullptr && segment->state != SegmentState::leaving);
+      FIRN_ASSERT(segment->space.is_live(location.extent()));
+      ++images[location.segment()];
+      live[location.segment()] += location.extent().count;
+      image_bytes += segment->bytes_of(location.extent());
       ++pages;
     }
   }
   FIRN_ASSERT(pages == impl_->statistics.pages);
-  FIRN_ASSERT(live * impl_->granule_bytes == impl_->statistics.image_bytes);
+  FIRN_ASSERT(image_bytes == impl_->statistics.image_bytes);
+  impl_->for_each_segment([&](const Segment& segment) {
+    const std::uint8_t id = segment.record.id;
+    segment.space.check_well_formed();
+    FIRN_ASSERT(segment.images == images[id]);
+    if (failed()) return;  // what a publication had placed is nobody's
+    std::uint64_t named = live[id] + segment.head_granules + segment.lost_granules;
+    if (id == segment_zero) {
+      if (impl_->publishing) return;  // with places that are named soon
+      named += impl_->manifest.extent().count;
+      for (const ExtentReference& reference : impl_->references) {
+        named += Location::from_bits(reference.location).extent().count;
+      }
+    }
+    // Places of writes under way are named when these end.
+    FIRN_ASSERT(named <= segment.space.live_granules());
+    FIRN_ASSERT(segment.requests.load() > 0 || named == segment.space.live_granules());
+  });
 }
 
 }  // namespace firn::store

@@ -12,9 +12,18 @@
 // changed under N, and `publish(N)` ends it. One checkpoint at a time. A page's images are written
 // in the order of their numbers.
 //
-// Shared between threads. A mapping entry changes only while the page's io bit or exclusive latch
-// is held (the caller's business); allocation and the lists of changes have a mutex of their own,
-// held for short and never across I/O.
+// Segments. Segment 0 holds superblocks, manifests and mapping, and pages. Further ones hold pages
+// only; they are added and removed while the store is open, which lasts from the next publication
+// on. Pages in a volatile segment are left out of checkpoints: they do not exist after reopening.
+//
+// Moves. An image can be copied to another place (`clean_segment`, `drain_segment`) without the
+// page's latch: its bytes stay as they are. A move is recorded under the lowest number whose
+// publication has not begun, since images of a page are recorded in the order of their numbers; so
+// only images of that number or below are moved, which those in a closed chunk soon are.
+//
+// Shared between threads. What is written to a page's entry needs its io bit or exclusive latch
+// (the caller's business) or is a move; entries are changed, and space and lists of changes looked
+// at, under one mutex, held for short and never across I/O. Reads take no mutex.
 #pragma once
 
 #include <array>
@@ -23,6 +32,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include <firn/result.hpp>
@@ -33,6 +43,7 @@
 #include "segment/backend.hpp"
 #include "store/location.hpp"
 #include "store/mapping.hpp"
+#include "store/segment_record.hpp"
 #include "store/space.hpp"
 
 namespace firn::store {
@@ -55,19 +66,24 @@ struct PageRead {
 
   segment::Request request;  // the store's own
   Store* store = nullptr;
+  runtime::ExecutorCore* executor = nullptr;
+  MappingEntry entry;
 };
 
 /// Writes an image: `data` begins with a PageHeader whose length, kind, table and level are set;
 /// the store fills in the rest, rounds the length up to granules (the bytes up to there are the
 /// caller's to zero), and writes to a new place. When `done` is called with success, the mapping
 /// names the image. On failure the mapping is as before. A device that refuses one place is given
-/// another, a bounded number of times. `data` is aligned to 4096 bytes and stays put until then.
+/// another, a bounded number of times. `data` is aligned to 4096 bytes, has room for the whole
+/// class and stays put until then.
 struct PageWrite {
   PageId page;
   std::byte* data = nullptr;
   std::uint64_t number = 0;  ///< under which the image was last changed
   Group group = Group::leaves;
-  std::uint8_t segment = 0;  ///< where it should go; elsewhere if that is full
+  /// Where it should go. If that is full, or takes no images any more: to another segment that is
+  /// as persistent.
+  std::uint8_t segment = 0;
   Claim claim = Claim::ordinary;
   void (*done)(PageWrite&) noexcept = nullptr;
   void* context = nullptr;
@@ -75,7 +91,7 @@ struct PageWrite {
   Result<void> outcome;
 
   segment::Request request;  // the store's own
-  Extent extent;
+  Location location;
   Store* store = nullptr;
   runtime::ExecutorCore* executor = nullptr;
   std::uint64_t checksum = 0;
@@ -88,6 +104,38 @@ struct StoreOptions {
   std::uint32_t fold_percent = 50;
   /// But not for less than this.
   std::uint32_t log_bytes_min = 64 * 1024;
+  /// Opening a file whose mapping takes more memory than this is `no_memory`.
+  std::uint64_t mapping_bytes_max = ~std::uint64_t{0};
+  /// Opens further segments and hears of those that are gone; outlives the store. Without one, a
+  /// domain with further segments does not open.
+  SegmentSource* source = nullptr;
+};
+
+/// What a segment does: takes images, only loses them, or waits until no superblock names it.
+enum class SegmentState : std::uint8_t { active, draining, leaving };
+
+/// A segment to be added.
+struct NewSegment {
+  std::string_view name;  ///< of no other segment; 1 to 255 bytes
+  std::string_view path;  ///< for `SegmentSource::open_segment`; up to 4095 bytes
+  SegmentKind kind = SegmentKind::file;
+  std::uint32_t chunk_bytes = 1U << 20;
+};
+
+struct SegmentStatus {
+  SegmentRecord record;
+  SegmentState state = SegmentState::active;
+  std::uint64_t images = 0;  ///< of pages as they are now
+  std::uint64_t live_bytes = 0;
+  std::uint64_t pending_bytes = 0;  ///< given up, and named by a superblock
+  std::uint64_t free_bytes = 0;
+};
+
+/// What a pass of a cleaner did.
+struct MoveReport {
+  std::uint64_t moved_images = 0;
+  std::uint64_t moved_bytes = 0;
+  std::uint64_t left_images = 0;  ///< changed meanwhile, or being written
 };
 
 struct StoreStatistics {
@@ -101,6 +149,8 @@ struct StoreStatistics {
   std::uint64_t page_writes = 0;
   std::uint64_t page_write_bytes = 0;
   std::uint64_t meta_write_bytes = 0;  ///< log blocks, snapshots, manifests, superblocks
+  std::uint64_t moved_images = 0;
+  std::uint64_t moved_bytes = 0;
   std::uint64_t checkpoints = 0;
   std::uint64_t folds = 0;
   std::uint64_t syncs = 0;
@@ -136,7 +186,7 @@ class Store {
   /// Gives up a page and its image under `number`; the id is used again after number + 1 is
   /// published. The page's exclusive latch is held and no I/O is under way.
   Result<void> free_page(PageId page, std::uint64_t number) noexcept;
-  [[nodiscard]] MappingEntry entry(PageId page) const noexcept { return mapping_.get(page); }
+  [[nodiscard]] MappingEntry entry(PageId page) const noexcept;
 
   /// Both never block and complete from the executor's tick.
   void read(runtime::ExecutorCore& executor, PageRead& read) noexcept;
@@ -161,31 +211,71 @@ class Store {
   [[nodiscard]] Payload payload() const noexcept;
 
   /// Adds chunks up to the backend's size after it has grown. Fiber.
-  Result<void> take_growth() noexcept;
+  Result<void> take_growth(std::uint8_t segment = 0) noexcept;
+
+  /// A number for a segment that is to be added: that of none, also in the published checkpoints.
+  [[nodiscard]] Result<std::uint8_t> free_segment_number() const noexcept;
+  /// Takes in a segment whose content is forgotten, under `backend`'s number. From here on images
+  /// go there; after a crash it is part of the store if a checkpoint has been published since.
+  /// `already_exists` where number or name is taken, `invalid_argument`, `no_space` (at least 4
+  /// chunks), `io_error`. Fiber.
+  Result<void> add_segment(runtime::ExecutorCore& executor,
+                           std::unique_ptr<segment::Backend> backend,
+                           const NewSegment& added) noexcept;
+  /// Takes an empty segment out: `busy` with their number while images lie in it, also such as only
+  /// a published checkpoint names. Two publications later no superblock names it any more and the
+  /// source hears that it is gone. `not_found`; `invalid_argument` for segment 0.
+  Result<void> remove_segment(std::uint8_t segment) noexcept;
+  /// From here on images go elsewhere, and those that are there are moved to other persistent
+  /// segments. What is left was changed meanwhile: call again. `busy`: a checkpoint that began
+  /// before is to be published first. `no_space`: the others are full. Fiber.
+  Result<MoveReport> drain_segment(runtime::ExecutorCore& executor, std::uint8_t segment) noexcept;
+  /// Empties up to `chunks` of the emptiest chunks of a segment, none more than `live_percent_max`
+  /// live: what `no_space` asks for where much is available. The room comes back two publications
+  /// later. `busy` as above. Fiber.
+  Result<MoveReport> clean_segment(runtime::ExecutorCore& executor, std::uint8_t segment,
+                                   std::uint32_t chunks, std::uint32_t live_percent_max) noexcept;
+  /// All segments, segment 0 first, which has no name. Allocates.
+  [[nodiscard]] Result<std::vector<SegmentStatus>> segments() const noexcept;
+
   [[nodiscard]] bool failed() const noexcept { return failed_.load(std::memory_order_acquire); }
   [[nodiscard]] std::uint64_t domain_id() const noexcept { return domain_id_; }
   [[nodiscard]] StoreStatistics statistics() const noexcept;
-  [[nodiscard]] SpaceStatistics space_statistics() const noexcept;
+  /// Of a segment that is there.
+  [[nodiscard]] SpaceStatistics space_statistics(std::uint8_t segment = 0) const noexcept;
   /// Pages that have an image, in order of id, in pieces: fills `out` from `after` on; returns how
   /// many.
   std::size_t list_pages(PageId after, std::span<PageId> out) const noexcept;
   /// Asserts that mapping, space and id lists agree: each granule is free or named, never both.
   void check_well_formed() const noexcept;
 
-  struct Impl;  // shared by the store's own files
+  // Shared by the store's own files.
+  struct Impl;
+  struct Segment;
 
  private:
   Store(segment::Backend& segment, const StoreOptions& options) noexcept;
   static Result<std::unique_ptr<Store>> make(segment::Backend& segment,
                                              const StoreOptions& options) noexcept;
 
+  Segment* begin_read(PageRead& read) noexcept;
+  void submit_read(PageRead& read) noexcept;
   void finish_read(PageRead& read) noexcept;
   void place_and_submit(PageWrite& write) noexcept;
   void finish_write(PageWrite& write) noexcept;
   void record_write(PageWrite& write) noexcept;
-  void give_back(Extent extent, std::uint64_t number) noexcept;
+  Result<std::unique_ptr<Segment>> make_segment(runtime::ExecutorCore& executor,
+                                                std::unique_ptr<segment::Backend> backend,
+                                                SegmentRecord record) noexcept;
+  void release_segments(std::uint64_t published) noexcept;
+  Result<std::vector<std::uint32_t>> find_victims(runtime::ExecutorCore& executor,
+                                                  const Segment& segment, std::uint32_t most,
+                                                  std::uint32_t live_percent_max) noexcept;
+  Result<MoveReport> clean(runtime::ExecutorCore& executor, Segment& segment, std::uint32_t chunks,
+                           std::uint32_t live_percent_max) noexcept;
   friend class Publication;
   friend class Opening;
+  friend class Mover;
 
   Mapping mapping_;
   std::atomic<std::uint64_t> number_{1};

@@ -1,5 +1,6 @@
 // Every crash of random page histories: each medium that a power cut can leave must open to exactly
 // a published checkpoint, the same one when it is opened again, and go on working.
+// Every other history has several segments, which come and go while images move between them.
 //   firn_crash [--seed N] [--states N] [--seconds N] [--depth 1|2]
 #include <chrono>
 #include <cstdio>
@@ -32,13 +33,17 @@ struct Judge {
   }
 
   // One opening: says which content it found, or why it is wrong.
-  std::string open(segment::SimulatedDevice& device, std::uint64_t seed, std::uint64_t& content,
-                   bool go_on) {
+  std::string open(const std::vector<segment::SimulatedDevice*>& devices, std::uint64_t seed,
+                   std::uint64_t& content, bool go_on) {
     SimulatedExecutor executor(seed);
-    segment::SimulatedBackend backend(device, device_options(seed));
+    segment::SimulatedBackend backend(*devices.front(), device_options(seed));
+    FurtherSegments further(executor.core());
+    add_further_devices(further, {devices.begin() + 1, devices.end()}, seed);
     std::string wrong;
     const bool ended = executor.run([&]() noexcept {
-      auto opened = Store::open(executor.core(), backend, history_options);
+      store::StoreOptions options = history_options;
+      options.source = &further;
+      auto opened = Store::open(executor.core(), backend, options);
       if (!opened.has_value()) {
         wrong = "does not open: " + opened.error().message();
         return;
@@ -60,10 +65,17 @@ struct Judge {
   std::string work_on(Store& store, runtime::ExecutorCore& core, Content content,
                       std::uint64_t seed) {
     base::Random random(seed);
+    std::vector<std::uint8_t> places;
+    const auto segments = store.segments();
+    FIRN_ASSERT(segments.has_value());
+    for (const store::SegmentStatus& status : *segments) {
+      if (!status.record.is_volatile) places.push_back(status.record.id);
+    }
     for (std::uint64_t round = 0; round < 2; ++round) {
       for (auto& [page, generation] : content) {
         generation = 1'000'000 + round * 1000 + random.below(1000);
-        if (auto written = write_page(store, core, page, generation, store.number());
+        const std::uint8_t place = places[random.below(places.size())];
+        if (auto written = write_page(store, core, page, generation, store.number(), place);
             !written.has_value()) {
           return "takes no write: " + written.error().message();
         }
@@ -79,9 +91,15 @@ struct Judge {
 
   bool judge(CrashImage& image, const CrashPath& path) {
     const CrashState& crash = *path.front();
-    const segment::SectorImage untouched = image.device().content();
+    std::vector<segment::SimulatedDevice*> devices;
+    std::vector<std::unique_ptr<segment::SimulatedDevice>> untouched;
+    for (std::size_t index = 0; index < image.device_count(); ++index) {
+      devices.push_back(&image.device(index));
+      untouched.push_back(
+          std::make_unique<segment::SimulatedDevice>(image.device(index).content()));
+    }
     std::uint64_t first = 0;
-    if (const std::string wrong = open(image.device(), crash.index, first, false); !wrong.empty()) {
+    if (const std::string wrong = open(devices, crash.index, first, false); !wrong.empty()) {
       const bool created = crash.last_mark(topic_published).has_value();
       // Before the first checkpoint is published there may be no domain yet, but nothing else.
       if (!created && (wrong.find("holds no Firn domain") != std::string::npos ||
@@ -96,7 +114,8 @@ struct Judge {
     if (const auto begun = crash.last_mark(topic_begun); begun && first > *begun) {
       return reject(path, "a checkpoint that had not begun");
     }
-    segment::SimulatedDevice again(untouched);
+    std::vector<segment::SimulatedDevice*> again;
+    for (const auto& device : untouched) again.push_back(device.get());
     std::uint64_t second = 0;
     if (const std::string wrong = open(again, crash.index + 1, second, true); !wrong.empty()) {
       return reject(path, "the second time: " + wrong);
@@ -132,11 +151,28 @@ int main(int argc, char** argv) {
     segment::SimulatedDevice device(history_bytes);
     segment::Journal journal;
     device.record(&journal);
+    const bool several = seed % 2 == 0;
+    std::vector<std::unique_ptr<segment::SimulatedDevice>> others;
+    std::vector<segment::SimulatedDevice*> further_devices;
+    for (std::size_t index = 0; several && index < further_device_count; ++index) {
+      others.push_back(std::make_unique<segment::SimulatedDevice>(further_bytes));
+      others.back()->record(&journal);
+      further_devices.push_back(others.back().get());
+    }
     std::vector<Content> contents;
     {
       SimulatedExecutor executor(seed);
       segment::SimulatedBackend backend(device, device_options(seed));
-      PageHistory history(backend, executor, {.seed = seed});
+      FurtherSegments further(executor.core());
+      further.destroys = true;
+      add_further_devices(further, further_devices, seed);
+      PageHistory::Options history_of;
+      history_of.seed = seed;
+      if (several) {
+        history_of.further = &further;
+        history_of.checkpoints = 10;
+      }
+      PageHistory history(backend, executor, history_of);
       Result<void> ran;
       const bool ended = executor.run([&]() noexcept { ran = history.run(); });
       if (!ended || !ran.has_value()) {
@@ -147,6 +183,7 @@ int main(int argc, char** argv) {
       contents = history.contents();
     }
     device.record(nullptr);
+    for (const auto& other : others) other->record(nullptr);
     Judge judge{contents, {}};
     CrashOptions options;
     options.seed = seed;

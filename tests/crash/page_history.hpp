@@ -8,11 +8,13 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "segment/fiber_io.hpp"
 #include "segment/simulated.hpp"
+#include "store/further_segments.hpp"
 #include "store/page_io.hpp"
 #include "support/on_fiber.hpp"
 
@@ -48,6 +50,22 @@ inline segment::SimulatedOptions device_options(std::uint64_t seed) {
   return options;
 }
 
+/// Devices besides that of segment 0. The last one takes only what is appended.
+inline constexpr std::size_t further_device_count = 3;
+inline constexpr std::uint64_t further_bytes = 512 * 1024;
+inline constexpr std::uint32_t further_chunk_bytes = 32 * 1024;
+
+inline void add_further_devices(FurtherSegments& further,
+                                const std::vector<segment::SimulatedDevice*>& devices,
+                                std::uint64_t seed) {
+  for (std::size_t index = 0; index < devices.size(); ++index) {
+    segment::SimulatedOptions options = device_options(seed + index);
+    options.capabilities.append_only = index + 1 == further_device_count;
+    options.append_chunk_bytes = further_chunk_bytes;
+    further.add_device(*devices[index], options);
+  }
+}
+
 class PageHistory {
  public:
   struct Options {
@@ -60,6 +78,8 @@ class PageHistory {
     bool tolerant = false;
     bool honest = true;  ///< the device's failures: a read may fail, but nothing is `corrupt`
     std::function<void()> on_published = nullptr;  ///< after each checkpoint
+    /// Segments come and go on these devices and in memory, and images move between them.
+    FurtherSegments* further = nullptr;
   };
 
   PageHistory(segment::SimulatedBackend& backend, SimulatedExecutor& executor,
@@ -99,8 +119,10 @@ class PageHistory {
   Result<void> run_to_the_end() {
     contents_.push_back({});
     mark(topic_begun, 0);
+    store::StoreOptions store_options = history_options;
+    store_options.source = options_.further;
     FIRN_TRY_ASSIGN(store_,
-                    Store::create(executor_.core(), backend_, history_options, history_domain_id));
+                    Store::create(executor_.core(), backend_, store_options, history_domain_id));
     mark(topic_published, 0);
     for (unsigned round = 0; round < options_.checkpoints; ++round) {
       for (unsigned change = 0; change < options_.changes; ++change) {
@@ -108,6 +130,7 @@ class PageHistory {
       }
       if (options_.tolerant) FIRN_TRY(read_something());
       if (options_.grow && random_.one_in(4)) FIRN_TRY(tolerated(grow()));
+      if (options_.further != nullptr) FIRN_TRY(change_segments());
       FIRN_TRY(checkpoint());
     }
     return {};
@@ -171,11 +194,13 @@ class PageHistory {
     FIRN_TRY(store_->free_page(page, store_->number()));
     given_up_[page] = store_->number();
     now_.erase(page);
+    volatile_.erase(page);
     return {};
   }
 
   // The write goes on while the history does; a page has one at a time.
-  Result<void> start_write(PageId page) {
+  Result<void> start_write(PageId page) { return start_write(page, store_->number()); }
+  Result<void> start_write(PageId page, std::uint64_t number) {
     auto block = store::AlignedBlock::make(format::page_bytes(page.size_class()));
     FIRN_TRY(block);
     auto flight = std::make_unique<Flight>(*std::move(block), *this);
@@ -186,8 +211,9 @@ class PageHistory {
     store::PageWrite& write = flight->write;
     write.page = page;
     write.data = flight->block.data();
-    write.number = store_->number();
+    write.number = number;
     write.context = flight.get();
+    if (options_.further != nullptr) choose_segment(write);
     write.done = [](store::PageWrite& done) noexcept {
       static_cast<Flight*>(done.context)->history->finished(done);
     };
@@ -218,6 +244,110 @@ class PageHistory {
     }
   }
 
+  // --- further segments ---
+  void choose_segment(store::PageWrite& write) {
+    const auto segments = store_->segments();
+    FIRN_ASSERT(segments.has_value());
+    const store::SegmentStatus& chosen = (*segments)[random_.below(segments->size())];
+    const bool is_volatile = chosen.record.is_volatile;
+    if (is_volatile && chosen.state != store::SegmentState::active) return remember(write, false);
+    write.segment = chosen.record.id;
+    remember(write, is_volatile);
+  }
+  void remember(const store::PageWrite& write, bool is_volatile) {
+    if (is_volatile) {
+      volatile_.insert(write.page);
+    } else {
+      volatile_.erase(write.page);
+    }
+  }
+  /// What a checkpoint of now holds: pages that are in volatile segments are left out.
+  [[nodiscard]] Content durable_now() const {
+    Content content = now_;
+    for (const PageId page : volatile_) content.erase(page);
+    return content;
+  }
+
+  static Result<void> unless_busy(Result<void> outcome) {
+    if (outcome.has_value()) return {};
+    const ErrorCode code = outcome.error().code;
+    // Not empty yet, or on its way out already, or where a checkpoint has begun, or full.
+    const bool expected =
+        code == ErrorCode::busy || code == ErrorCode::not_found || code == ErrorCode::no_space;
+    return expected ? Result<void>() : outcome;
+  }
+  static Result<void> outcome_of(const Result<store::MoveReport>& moved) {
+    if (!moved.has_value()) return fail(moved.error());
+    return {};
+  }
+
+  Result<void> change_segments() {
+    FurtherSegments& further = *options_.further;
+    std::set<std::string> used;
+    std::vector<std::uint8_t> numbers;
+    const auto segments = store_->segments();
+    FIRN_TRY(segments);
+    for (const store::SegmentStatus& status : *segments) {
+      used.insert(status.record.path);
+      if (status.record.id != 0) numbers.push_back(status.record.id);
+    }
+    for (std::size_t index = 0; index < further.device_count(); ++index) {
+      if (used.contains(std::to_string(index + 1)) || !random_.one_in(2)) continue;
+      const std::string name = "device " + std::to_string(++generation_);
+      const auto added = further.add_to(*store_, index, name, further_chunk_bytes);
+      FIRN_TRY(added);
+      break;
+    }
+    if (random_.one_in(4) && used.size() < 6) {
+      const std::string name = "memory " + std::to_string(++generation_);
+      const auto added = further.add_memory_to(*store_, further_bytes, name, further_chunk_bytes);
+      FIRN_TRY(added);
+    }
+    return move_something(numbers);
+  }
+
+  Result<void> move_something(const std::vector<std::uint8_t>& numbers) {
+    runtime::ExecutorCore& core = executor_.core();
+    for (const std::uint8_t id : numbers) {
+      switch (random_.below(4)) {
+        case 0:
+          FIRN_TRY(unless_busy(outcome_of(store_->clean_segment(core, id, 2, 90))));
+          break;
+        case 1:
+          FIRN_TRY(unless_busy(outcome_of(store_->drain_segment(core, id))));
+          FIRN_TRY(unless_busy(store_->remove_segment(id)));
+          break;
+        default:
+          break;
+      }
+    }
+    if (random_.one_in(3)) {
+      FIRN_TRY(unless_busy(outcome_of(store_->clean_segment(core, 0, 2, 90))));
+    }
+    return first_failure_;
+  }
+
+  // Images go to other places between the beginning of a checkpoint and its last writes.
+  Result<void> change_late(std::uint64_t number) {
+    const auto segments = store_->segments();
+    FIRN_TRY(segments);
+    std::vector<std::uint8_t> numbers;
+    for (const store::SegmentStatus& status : *segments) {
+      if (status.record.id != 0) numbers.push_back(status.record.id);
+    }
+    FIRN_TRY(move_something(numbers));
+    std::vector<PageId> pages;
+    for (const auto& [page, generation] : now_) {
+      if (random_.one_in(4)) pages.push_back(page);
+    }
+    for (const PageId page : pages) {
+      wait_for(page);
+      if (now_.contains(page)) FIRN_TRY(start_write(page, number));
+    }
+    drain();
+    return first_failure_;
+  }
+
   void suspend() {
     waiter_ = runtime::current_fiber();
     runtime::FiberContext::suspend();
@@ -241,7 +371,8 @@ class PageHistory {
     const std::uint64_t number = store_->begin_checkpoint();
     drain();  // every image of the number is written
     FIRN_TRY(first_failure_);
-    contents_.push_back(now_);
+    if (options_.further != nullptr) FIRN_TRY(change_late(number));
+    contents_.push_back(durable_now());
     const std::uint64_t content = contents_.size() - 1;
     mark(topic_begun, content);
     // Some changes already belong to the next checkpoint while this one is published.
@@ -270,6 +401,7 @@ class PageHistory {
   std::unique_ptr<Store> store_;
   std::vector<Content> contents_;
   Content now_;
+  std::set<PageId> volatile_;                 // of `now_`, those in volatile segments
   std::map<PageId, std::uint64_t> given_up_;  // under which number
   std::map<PageId, std::unique_ptr<Flight>> flights_;
   runtime::Fiber* waiter_ = nullptr;

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "format/superblock.hpp"
+#include "segment/fiber_io.hpp"
 #include "segment/simulated.hpp"
 #include "store/manifest.hpp"
 #include "store/page_io.hpp"
@@ -65,12 +66,25 @@ class Forged {
     }
   }
 
+  store::StoreOptions options;
+
+  void grow_to(std::uint64_t bytes) {
+    segment::SimulatedBackend backend(device_, {});
+    SimulatedExecutor executor(3);
+    segment::Request request;
+    request.kind = segment::RequestKind::grow;
+    request.size = bytes;
+    REQUIRE(executor.run([&]() noexcept {
+      REQUIRE(segment::await(backend, executor.core(), request).has_value());
+    }));
+  }
+
   void open(
       const std::function<void(Result<std::unique_ptr<Store>>&, runtime::ExecutorCore&)>& look) {
     SimulatedExecutor executor(2);
     segment::SimulatedBackend backend(device_, {});
     REQUIRE(executor.run([&]() noexcept {
-      auto opened = Store::open(executor.core(), backend, {});
+      auto opened = Store::open(executor.core(), backend, options);
       look(opened, executor.core());
     }));
   }
@@ -156,6 +170,124 @@ TEST_CASE("store: a checkpoint's number that leaves no next one is corrupt", "[s
   forged.open([](auto& opened, runtime::ExecutorCore&) {
     REQUIRE(opened.error().code == ErrorCode::corrupt);
   });
+}
+
+TEST_CASE("store: an open count that leaves no next one is corrupt", "[store]") {
+  for (const std::uint64_t count :
+       {std::uint64_t{0}, (std::uint64_t{1} << 24) - 1, ~std::uint64_t{0}}) {
+    Forged forged;
+    forged.forge(
+        [&](Superblock& superblock, ManifestHead&, std::byte*) { superblock.open_count = count; });
+    forged.open([](auto& opened, runtime::ExecutorCore&) {
+      REQUIRE(opened.error().code == ErrorCode::corrupt);
+    });
+  }
+}
+
+TEST_CASE("store: a manifest of another length than its place is corrupt", "[store]") {
+  Forged forged;
+  forged.forge(
+      [&](Superblock& superblock, ManifestHead&, std::byte*) { superblock.manifest_bytes += 512; });
+  forged.open([](auto& opened, runtime::ExecutorCore&) {
+    REQUIRE(opened.error().code == ErrorCode::corrupt);
+  });
+}
+
+TEST_CASE("store: a segment of sixteen million chunks costs what is in it", "[store]") {
+  Forged forged;
+  forged.grow_to(16_TiB + 5_TiB);
+  forged.open([](auto& opened, runtime::ExecutorCore& core) {
+    REQUIRE(opened.has_value());
+    Store& store = **opened;
+    store.check_well_formed();
+    REQUIRE(store.space_statistics().chunks == store::Location::chunk_count_max);
+    REQUIRE(store.statistics().memory_bytes < 1_MiB);
+    const PageId page = *store.allocate_page(0);
+    REQUIRE(write_page(store, core, page, 7, store.number()).has_value());
+    REQUIRE(store.publish(core, store.begin_checkpoint(), {}).has_value());
+  });
+}
+
+TEST_CASE("store: pages whose ids lie far apart take no more memory than is allowed", "[store]") {
+  Forged forged;
+  forged.forge([](Superblock&, ManifestHead& head, std::byte*) {
+    head.next_slot.fill(store::Mapping::slot_max + 1);
+  });
+  std::vector<PageId> pages;
+  forged.open([&](auto& opened, runtime::ExecutorCore& core) {
+    Store& store = **opened;
+    for (int index = 0; index < 3000; ++index) pages.push_back(*store.allocate_page(8));
+    for (std::size_t index = 0; index < pages.size(); index += 256) {
+      REQUIRE(write_page(store, core, pages[index], 1, store.number()).has_value());
+    }
+    REQUIRE(store.publish(core, store.begin_checkpoint(), {}).has_value());
+  });
+  forged.options.mapping_bytes_max = 8 * 4096;
+  forged.open([](auto& opened, runtime::ExecutorCore&) {
+    REQUIRE(opened.error().code == ErrorCode::no_memory);
+    REQUIRE(opened.error().value == 8 * 4096);
+  });
+  forged.options.mapping_bytes_max = 20 * 4096;
+  forged.open([](auto& opened, runtime::ExecutorCore&) { REQUIRE(opened.has_value()); });
+}
+
+TEST_CASE("store: a list of segments that makes no sense is corrupt", "[store]") {
+  store::SegmentRecord record;
+  record.id = 3;
+  record.name = "three";
+  record.path = "/a/path";
+  record.size_bytes = 64_MiB;
+  const auto decode = [](auto change, std::vector<store::SegmentRecord> records) {
+    ManifestHead head;
+    head.page.kind = format::PageKind::manifest;
+    std::vector<std::byte> entries;
+    for (const auto& one : records) store::encode_segment_entry(one, one.size_bytes, entries);
+    head.segment_count = static_cast<std::uint32_t>(records.size());
+    head.segment_bytes = static_cast<std::uint32_t>(entries.size());
+    store::SegmentEntryHead entry;
+    std::memcpy(&entry, entries.data(), sizeof entry);
+    change(head, entry);
+    std::memcpy(entries.data(), &entry, sizeof entry);
+    std::vector<std::byte> image(sizeof head + entries.size());
+    std::memcpy(image.data(), &head, sizeof head);
+    std::memcpy(image.data() + sizeof head, entries.data(), entries.size());
+    store::Manifest manifest;
+    const auto decoded = store::decode_manifest({image.data(), image.size()}, manifest);
+    if (decoded.has_value()) {
+      REQUIRE(manifest.segments.size() == records.size());
+      REQUIRE(manifest.segments.back().name == records.back().name);
+      REQUIRE(manifest.segments.back().path == records.back().path);
+    }
+    return decoded.has_value();
+  };
+  using Head = ManifestHead;
+  using Entry = store::SegmentEntryHead;
+  store::SegmentRecord other = record;
+  other.id = 4;
+  other.name = "four";
+  REQUIRE(decode([](Head&, Entry&) {}, {record}));
+  REQUIRE(decode([](Head&, Entry&) {}, {record, other}));
+  REQUIRE(!decode([](Head&, Entry&) {}, {other, record}));
+  other.name = "three";
+  REQUIRE(!decode([](Head&, Entry&) {}, {record, other}));
+  REQUIRE(!decode([](Head& head, Entry&) { ++head.segment_count; }, {record}));
+  REQUIRE(!decode([](Head& head, Entry&) { head.segment_count = 0; }, {record}));
+  REQUIRE(!decode([](Head& head, Entry&) { head.segment_count = 256; }, {record}));
+  REQUIRE(!decode([](Head& head, Entry&) { head.segment_bytes += 8; }, {record}));
+  REQUIRE(!decode([](Head& head, Entry&) { head.segment_bytes -= 8; }, {record}));
+  REQUIRE(!decode([](Head&, Entry& entry) { entry.id = 0; }, {record}));
+  REQUIRE(!decode([](Head&, Entry& entry) { entry.kind = 0; }, {record}));
+  REQUIRE(!decode([](Head&, Entry& entry) { entry.kind = 5; }, {record}));
+  REQUIRE(!decode([](Head&, Entry& entry) { entry.flags = 4; }, {record}));
+  REQUIRE(!decode([](Head&, Entry& entry) { entry.name_bytes = 0; }, {record}));
+  REQUIRE(!decode([](Head&, Entry& entry) { entry.name_bytes = 255; }, {record}));
+  REQUIRE(!decode([](Head&, Entry& entry) { entry.path_bytes = 65535; }, {record}));
+  REQUIRE(!decode([](Head&, Entry& entry) { entry.granule_bytes = 256; }, {record}));
+  REQUIRE(!decode([](Head&, Entry& entry) { entry.granule_bytes = 8192; }, {record}));
+  REQUIRE(!decode([](Head&, Entry& entry) { entry.chunk_bytes = 3 << 16; }, {record}));
+  REQUIRE(!decode([](Head&, Entry& entry) { entry.chunk_bytes = 1 << 27; }, {record}));
+  REQUIRE(!decode([](Head&, Entry& entry) { entry.size_bytes += 512; }, {record}));
+  REQUIRE(!decode([](Head&, Entry& entry) { entry.size_bytes = 1_TiB * 32; }, {record}));
 }
 
 TEST_CASE("store: a page id that is none is corrupt to read", "[store]") {

@@ -49,13 +49,15 @@ void wake(Access& access) noexcept {
 }  // namespace detail
 
 inline Result<void> write_page(store::Store& store, runtime::ExecutorCore& executor, PageId page,
-                               std::uint64_t generation, std::uint64_t number) {
+                               std::uint64_t generation, std::uint64_t number,
+                               std::uint8_t segment = 0) {
   FIRN_TRY_ASSIGN(auto block, store::AlignedBlock::make(format::page_bytes(page.size_class())));
   fill_page(block.data(), page, generation);
   store::PageWrite write;
   write.page = page;
   write.data = block.data();
   write.number = number;
+  write.segment = segment;
   write.group = page.size_class() <= 2 ? store::Group::leaves : store::Group::runs;
   write.context = runtime::current_fiber();
   write.done = &detail::wake<store::PageWrite>;

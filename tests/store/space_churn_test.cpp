@@ -88,6 +88,7 @@ class Churn {
       case Group::runs:
         return 4_KiB + random_() % 124_KiB;
       case Group::other:
+      case Group::metadata:
         return 1 + random_() % 4_KiB;
     }
     return 1;

@@ -150,7 +150,7 @@ TEST_CASE("store: a checkpoint without room can be published later", "[store]") 
       write.page = page;
       write.data = block.data();
       write.number = store.number();
-      write.claim = store::Claim::background;
+      write.claim = store::Claim::metadata;
       write.context = runtime::current_fiber();
       write.done = &firn::test::detail::wake<store::PageWrite>;
       store.write(core, write);
