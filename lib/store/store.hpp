@@ -166,6 +166,8 @@ class Store {
   [[nodiscard]] std::uint64_t domain_id() const noexcept { return domain_id_; }
   [[nodiscard]] StoreStatistics statistics() const noexcept;
   [[nodiscard]] SpaceStatistics space_statistics() const noexcept;
+  /// What pages may still take, without a look at every chunk.
+  [[nodiscard]] std::uint64_t available_bytes() const noexcept;
   /// Pages that have an image, in order of id, in pieces: fills `out` from `after` on; returns how
   /// many.
   std::size_t list_pages(PageId after, std::span<PageId> out) const noexcept;
