@@ -159,7 +159,7 @@ void NativeDomain::dismantle() noexcept {
   sweeper_.end();
   while (in_use() || !sweeper_.ended()) rest_for(*background_, look_again_time);
   if (!FIRN_PLANTED("native-close-without-checkpoint")) close_outcome_ = checkpoint_on_fiber();
-  if (store_->failed()) close_outcome_ = fail(ErrorCode::failed, "the store has failed: reopen it");
+  if (store_->failed()) close_outcome_ = failed();
   {
     const base::SpinGuard guard(statistics_lock_);
     closed_statistics_ = statistics_of_engine();

@@ -126,6 +126,7 @@ Result<void> NativeDomain::create_on_fiber(std::string_view name, const TypeDesc
                                            const TableOptions& options,
                                            Reference<TableCore>& out) noexcept {
   const FiberGuard guard(catalogue_mutex_);
+  if (store_->failed()) return failed();
   FIRN_TRY(with_tables([&](Tables tables) noexcept { return check_free(tables, name); }));
   std::shared_ptr<CatalogueRow> kept;
   FIRN_TRY(base::guard_allocation([&] { kept = std::make_shared<CatalogueRow>(); }));
@@ -252,6 +253,7 @@ Progress NativeDomain::destroy_table(OperationBase& operation, Error& error, Tab
 // background.
 Result<void> NativeDomain::destroy_on_fiber(NativeTable& table, Force force) noexcept {
   const FiberGuard guard(catalogue_mutex_);
+  if (store_->failed()) return failed();
   Result<void> allowed;
   change_tables([&] {
     allowed = check_destroy(tables_, table, force);

@@ -143,6 +143,10 @@ class NativeDomain final : public DomainCore {
   /// By the keeper: waits until nothing is used, makes a last checkpoint, closes the files.
   void dismantle() noexcept;
 
+  /// What updates answer once a sync has failed: no later checkpoint could hold them.
+  [[nodiscard]] static Failure failed() noexcept {
+    return fail(ErrorCode::failed, "the store takes no writes any more: reopen the domain");
+  }
   [[nodiscard]] runtime::ExecutorCore& background() noexcept { return *background_; }
   [[nodiscard]] buffer::Pool& pool() noexcept { return *pool_; }
   [[nodiscard]] store::Store& store() noexcept { return *store_; }

@@ -104,6 +104,7 @@ Progress NativeTable::write(OperationBase& operation, Error& error, TransactionC
 
 Progress NativeTable::write_inside(OperationBase& operation, Error& error, WriteKind kind,
                                    Bytes key, Bytes record) noexcept {
+  if (native_.store().failed()) return fail_at(error, NativeDomain::failed(), *this);
   if (record.size() > tree_.value_size_max()) {
     return fail_at(error,
                    fail(ErrorCode::too_large, "a record of this table has at most {} bytes",
