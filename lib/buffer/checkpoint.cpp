@@ -6,6 +6,8 @@
 //      changed under the next number and then save its image. A frame with nothing left to write is
 //      not visited again, so that pages that are latched now and then cannot hold up the end.
 //   3. publish.
+#include <utility>
+
 #include "base/planted.hpp"
 #include "buffer/pool.hpp"
 
@@ -50,10 +52,11 @@ Result<void> Pool::checkpoint(runtime::ExecutorCore& executor,
 Result<void> Pool::write_until(runtime::ExecutorCore& executor, std::uint64_t number) noexcept {
   Waiter waiter(*this, *runtime::current_fiber());
   unsigned failed_sweeps = 0;
+  // Writes end, and fail, mostly while this waits between two sweeps.
+  std::uint64_t failed_seen = counters_.failed_write_backs.load();
   // What comes into later entries was loaded, or made under the next number.
   const std::uint32_t end = frames_.end();
   for (bool first = true;; first = false) {
-    const std::uint64_t failed_before = counters_.failed_write_backs.load();
     std::uint64_t left = 0;
     std::uint64_t ended_before = 0;
     write_queue_.with_lock([&]() noexcept { ended_before = writes_ended_; });
@@ -70,7 +73,8 @@ Result<void> Pool::write_until(runtime::ExecutorCore& executor, std::uint64_t nu
     }
     if (left == 0) return {};
     if (store_.failed()) return fail(ErrorCode::failed, "the store has failed: reopen it");
-    if (counters_.failed_write_backs.load() != failed_before &&
+    const std::uint64_t failed_now = counters_.failed_write_backs.load();
+    if (std::exchange(failed_seen, failed_now) != failed_now &&
         ++failed_sweeps > failed_sweeps_max) {
       Error error;
       write_queue_.with_lock([&]() noexcept { error = write_error_; });

@@ -43,8 +43,9 @@ class World {
     return std::move(operation.result());
   }
   void open() {
-    backend_ = std::make_unique<firn::segment::SimulatedBackend>(
-        device_, firn::segment::SimulatedOptions{.seed = random_.next()});
+    firn::segment::SimulatedOptions simulated;
+    simulated.seed = random_.next();
+    backend_ = std::make_unique<firn::segment::SimulatedBackend>(device_, simulated);
     DomainOptions options = NativeFile::small();
     options.background_thread = false;
     firn::DomainOperation<Domain, OpenOver, TakeDomain> opening(
@@ -154,8 +155,9 @@ TEST_CASE("native: a checkpoint after one that failed holds what was changed sin
   REQUIRE(error_of(world.run(words.put(1, "one"))) == "");
   REQUIRE(error_of(world.run(world.domain().checkpoint())) == "");
   REQUIRE(error_of(world.run(words.put(2, "two"))) == "");
-  world.backend().inject({.kind = FaultKind::io_error, .count = 10'000});
+  world.backend().inject({.kind = FaultKind::io_error, .count = firn::segment::FaultRule::forever});
   CHECK(error_of(world.run(world.domain().checkpoint())) == "io_error");
+  CHECK(!world.backend().faults().empty());
   CHECK(world.run(words.lookup(2)).value() == "two");
   REQUIRE(error_of(world.run(words.put(3, "three"))) == "");
   world.backend().heal();
@@ -201,7 +203,7 @@ TEST_CASE("native: a full device refuses updates or checkpoints and the domain s
   auto words = world.run(world.domain().create_table<WordType>("words")).value();
   REQUIRE(error_of(world.run(words.put(1, "one"))) == "");
   REQUIRE(error_of(world.run(world.domain().checkpoint())) == "");
-  world.backend().inject({.kind = FaultKind::no_space, .count = 100'000});
+  world.backend().inject({.kind = FaultKind::no_space, .count = firn::segment::FaultRule::forever});
   for (std::uint64_t key = 100; key < 300; ++key) {
     const auto put = world.run(words.put(key, std::string(20'000, 'r')));
     if (put.has_value()) continue;

@@ -18,9 +18,13 @@ class FreshDirectory : public Listener {
  public:
   using Listener::Listener;
 
-  void testCaseStarting(const Catch::TestCaseInfo& test) override { name_ = test.name; }
+  void testCaseStarting(const Catch::TestCaseInfo& test) override {
+    Listener::testCaseStarting(test);
+    name_ = test.name;
+  }
   // The test's own section: once for each way through its inner ones.
   void sectionStarting(const Catch::SectionInfo& section) override {
+    Listener::sectionStarting(section);
     if (section.name != name_) return;
     std::error_code ignored;
     for (const auto& entry : std::filesystem::directory_iterator(directory_of_domains(), ignored)) {

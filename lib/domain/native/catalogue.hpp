@@ -11,9 +11,16 @@ namespace firn::domain {
 
 using detail::Progress;
 
+/// Stands for a comparator that no opening has brought yet: pages that are made or freed without it
+/// are only not to be taken for bytewise ones.
+inline std::strong_ordering unknown_order(Bytes left, Bytes right) noexcept {
+  return left <=> right;
+}
+
 /// The shape of a table's tree at `root`.
 [[nodiscard]] inline tree::Shape shape_of(const CatalogueRow& row, buffer::PageSlot root,
                                           CompareFunction compare = nullptr) noexcept {
+  if (compare == nullptr && row.type.comparator != BytewiseOrder::id) compare = &unknown_order;
   return {.root = root,
           .table = row.id,
           .leaf_class = row.leaf_class,
