@@ -369,7 +369,7 @@ TEST_CASE("table destroy: ids are never used again and names are", "[table-destr
 }
 
 TEST_CASE("table destroy: memory goes back with the last handle", "[table-destroy]") {
-  firn::Domain domain = open_domain();
+  firn::Domain domain = open_light();
   const std::uint64_t empty = domain.statistics().memory_used;
   auto words = create<WordType>(domain, "words");
   for (std::uint64_t key = 0; key < 100; ++key) REQUIRE(words.insert(key, "record").wait());

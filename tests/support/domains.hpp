@@ -96,4 +96,13 @@ inline std::vector<DomainFactory> chosen_domains() {
   return factory == nullptr ? std::vector<DomainFactory>{} : std::vector<DomainFactory>{*factory};
 }
 
+/// Those of them that do nothing behind an executor: a seed repeats all that happens to them.
+inline std::vector<DomainFactory> repeatable_domains() {
+  std::vector<DomainFactory> repeatable;
+  for (const DomainFactory& factory : chosen_domains()) {
+    if (factory.type == DomainType::light) repeatable.push_back(factory);
+  }
+  return repeatable;
+}
+
 }  // namespace firn::tests

@@ -74,7 +74,7 @@ class NativeTable final : public TableCore {
   Progress limit_or_park(OperationBase& operation, Error& error, Address& address) noexcept;
   void start_raise() noexcept;
   void raise() noexcept;
-  void end_raise(const Result<void>& raised) noexcept;
+  void end_raise(const Result<void>& raised, std::uint64_t limit) noexcept;
 
   NativeDomain& native_;
   tree::Tree tree_;

@@ -16,7 +16,7 @@ namespace {
 constexpr std::uint64_t segment_bytes_first = 64ULL << 20;
 constexpr std::size_t blank_bytes = 1 << 20;
 // Memory for what is under way, out of small budgets: enough for a record of 64 KiB and its image.
-constexpr std::uint64_t write_buffer_bytes_min = 256 * 1024;
+constexpr std::uint64_t write_buffer_bytes_min = 128 * 1024;
 constexpr std::uint64_t budget_per_read = 32 * 1024;
 // Address space is reserved for so much data, at least; of 128 TiB each domain takes 36 times that.
 constexpr std::uint64_t data_bytes_min = 32ULL << 30;

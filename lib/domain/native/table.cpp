@@ -187,28 +187,32 @@ void NativeTable::start_raise() noexcept {
     const auto started = spawn(
         *runnable.home, [](void* context) noexcept { static_cast<NativeTable*>(context)->raise(); },
         &self);
-    if (!started.has_value()) self.end_raise(started);
+    if (!started.has_value()) self.end_raise(started, 0);
   };
   native_.background().send(raise_);
 }
 
 void NativeTable::raise() noexcept {
   Result<void> raised;
+  std::uint64_t limit = 0;
   {
     const FiberGuard guard(native_.catalogue_mutex());
     const std::uint64_t former = row_->address_limit;
-    row_->address_limit = next_address_.load() + addresses_at_a_time;
-    if (!FIRN_PLANTED("native-limit-not-written")) raised = native_.catalogue().write(*row_);
+    limit = next_address_.load() + addresses_at_a_time;
+    if (!FIRN_PLANTED("native-limit-not-written")) {
+      row_->address_limit = limit;
+      raised = native_.catalogue().write(*row_);
+    }
     if (!raised.has_value()) row_->address_limit = former;
     if (raised.has_value()) native_.keeper().note_change();
   }
-  end_raise(raised);
+  end_raise(raised, limit);
 }
 
 // Whoever parked looks at the limit and at the failure once more.
-void NativeTable::end_raise(const Result<void>& raised) noexcept {
+void NativeTable::end_raise(const Result<void>& raised, std::uint64_t limit) noexcept {
   if (raised.has_value()) {
-    address_limit_.store(row_->address_limit);
+    address_limit_.store(limit);
   } else {
     const base::SpinGuard guard(raise_error_lock_);
     raise_error_ = raised.error();
