@@ -107,6 +107,12 @@ struct CloseStep {
     return close_domain(operation, error, *domain);
   }
 };
+struct CheckpointStep {
+  DomainCore* domain;
+  Progress operator()(OperationBase& operation, Error& error) noexcept {
+    return checkpoint_domain(operation, error, *domain);
+  }
+};
 struct CreateSegmentStep {
   DomainCore* domain;
   Name name;
@@ -162,7 +168,8 @@ class Domain {
   /// Opens the domain at `path`, or makes one. Errors: `unsupported` names the first capability in
   /// `options.required` that the type lacks; `busy` names who has the path open; `invalid_argument`
   /// for a budget below 1 MiB. A light domain lives in memory: its path is a name, and may be
-  /// empty.
+  /// empty. A native domain's path is that of its file, which grows with the data; what is found
+  /// there is the last checkpoint. `corrupt`, `unsupported_format` and `io_error` tell of it.
   [[nodiscard]] static OpenOperation open(std::string_view path,
                                           const DomainOptions& options = {}) noexcept;
 
@@ -178,7 +185,10 @@ class Domain {
     if (core_) detail::abandon_domain(*core_.get());
   }
 
-  /// Closes it. `busy` while transactions are open; table handles become invalid.
+  /// Closes it. `busy` while transactions are open, or operations under way that wait for a
+  /// device; table handles become invalid. A native domain makes a last checkpoint: if that fails,
+  /// its error is returned, what was changed since the one before is lost, and the domain is closed
+  /// all the same.
   [[nodiscard]] auto close() noexcept { return simple(detail::CloseStep{core()}); }
 
   /// Makes a table of `Type`. Errors: `already_exists`; `invalid_argument` for a bad name (1 to 255
@@ -203,6 +213,12 @@ class Domain {
   [[nodiscard]] auto destroy_table(Table<Type>&& table, Force force = Force::no) noexcept {
     return simple(detail::DestroyTableStep{core(), table.take_core(), force});
   }
+  /// Makes everything durable that was changed before the call, in persistent tables; nobody else
+  /// waits. What is not in a checkpoint is lost when the process ends without closing the domain:
+  /// the next opening finds the last checkpoint, exactly. Checkpoints are also made at close, by
+  /// time and by bytes (`DomainOptions`). Errors: `unsupported` where tables are not persistent;
+  /// `no_space`, `io_error`: the checkpoint before is still in force; `failed`: reopen the domain.
+  [[nodiscard]] auto checkpoint() noexcept { return simple(detail::CheckpointStep{core()}); }
   /// The catalogue.
   [[nodiscard]] auto tables() noexcept {
     return operation<std::vector<TableInfo>>(detail::ListTablesStep{core()}, detail::TakeTables{});

@@ -2,6 +2,7 @@
 // meant for designated initialisers and is checked as a whole by the call that takes it.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -15,7 +16,7 @@ namespace firn {
 
 /// The engine behind a domain.
 enum class DomainType : std::uint8_t {
-  native,  ///< Bε-tree on the buffer manager: planned, `unsupported` today
+  native,  ///< trees on the pages of a file: persistent, larger than memory
   light,   ///< maps in memory; transaction calls are ignored
   db5,     ///< Berkeley DB 5.3: planned, `unsupported` today
   rvm,     ///< recoverable virtual memory: planned, `unsupported` today
@@ -61,6 +62,17 @@ struct DomainOptions {
   std::uint64_t memory_budget = 256_MiB;
   /// Opening fails with `unsupported`, naming the first one missing.
   Capability required = Capability::none;
+
+  // Of native domains.
+  /// Whether the domain has a thread for what goes on behind calls: writing pages back,
+  /// checkpoints, opening and closing. Without it the executor that opens the domain does that:
+  /// its owner ticks it all the time, outlives the domain with it, and closes or drops the domain
+  /// there. Calls on files may then block it.
+  bool background_thread = true;
+  /// A checkpoint is made after so many bytes of pages were written (four times the memory budget,
+  /// if that is less), and so long after a change, at the latest.
+  std::uint64_t checkpoint_bytes = 64_MiB;
+  std::chrono::milliseconds checkpoint_interval = std::chrono::seconds(30);
 };
 
 /// Sets one option by its name, for example ("memory_budget", "64MiB"), as the command line and

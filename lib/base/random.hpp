@@ -48,4 +48,8 @@ class Random {
   std::uint64_t state_[4] = {};
 };
 
+/// A number that nobody can repeat, for what must differ between machines and runs. Not for
+/// decisions.
+[[nodiscard]] std::uint64_t chance() noexcept;
+
 }  // namespace firn::base

@@ -267,7 +267,8 @@ void Pool::warm_up(Descriptor& page) noexcept {
   page.heat.store(frame == 0 ? 1 : heat_of(frames_[frame]), std::memory_order_relaxed);
 }
 
-void Pool::prefetch(runtime::ExecutorCore& executor, std::span<const PageSlot> pages) noexcept {
+void Pool::prefetch_here(runtime::ExecutorCore& executor,
+                         std::span<const PageSlot> pages) noexcept {
   for (const PageSlot page : pages) {
     if (!known(page)) continue;
     Descriptor& descriptor = descriptors_[page];

@@ -10,6 +10,7 @@
 #include "base/planted.hpp"
 #include "buffer/cleaner.hpp"
 #include "buffer/fault_handler.hpp"
+#include "buffer/prefetch.hpp"
 
 namespace firn::buffer {
 namespace {

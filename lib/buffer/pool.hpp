@@ -145,7 +145,9 @@ class Pool {
   // Access (fault.cpp). `again`, from the first two: resident now; look at it again.
   /// For a page that optimistic_begin() refuses.
   Access fault_or_park(Waiter& waiter, PageSlot page, Error& error) noexcept;
-  /// Begins to load what is not resident, as far as there is room. On the executor's thread.
+  /// Begins to load what is not resident, as far as there is room. On the executor's thread; the
+  /// reads are the background executor's, where there is one: nobody waits for them, and the
+  /// caller's may not be ticked again.
   void prefetch(runtime::ExecutorCore& executor, std::span<const PageSlot> pages) noexcept;
   Access shared_or_park(Waiter& waiter, PageSlot page, Error& error) noexcept;
   Access exclusive_or_park(Waiter& waiter, PageSlot page, Error& error) noexcept;
@@ -210,12 +212,17 @@ class Pool {
   [[nodiscard]] store::Store& store() noexcept { return store_; }
   [[nodiscard]] const Memory& memory() const noexcept { return *memory_; }
   [[nodiscard]] PoolStatistics statistics() const noexcept;
+  /// Operations that have a waiter: they are under way, and use the pool once more.
+  [[nodiscard]] std::uint64_t waiting_operations() const noexcept {
+    return waiting_operations_.load();
+  }
   /// Asserts that frames, descriptors and budget agree. Nothing is under way.
   void check_well_formed() const noexcept;
 
  private:
   friend class Waiter;
   class Cleaner;
+  struct Prefetch;
   struct Counters {
     std::atomic<std::uint64_t> faults{0}, fault_bytes{0}, failed_faults{0}, evictions{0},
         evicted_bytes{0}, write_backs{0}, write_back_bytes{0}, failed_write_backs{0},
@@ -255,6 +262,7 @@ class Pool {
   void end_read(FaultRecord& record) noexcept;
   [[nodiscard]] Result<void> admit(const FaultRecord& record) noexcept;
   void leave(FaultRecord& record) noexcept;
+  void prefetch_here(runtime::ExecutorCore& executor, std::span<const PageSlot> pages) noexcept;
   void warm_up(Descriptor& page) noexcept;
   [[nodiscard]] static std::uint16_t heat_of(const Frame& frame) noexcept;
   std::uint32_t take_frame(PageSlot page) noexcept;
@@ -324,6 +332,10 @@ class Pool {
   std::atomic<unsigned> class_max_{0};  // largest class of a page so far
 
   std::atomic<bool> favour_given_{false};
+  std::atomic<std::uint64_t> waiting_operations_{0};
+
+  std::unique_ptr<Prefetch[]> prefetches_;
+  std::atomic<std::uint32_t> prefetches_under_way_{0};
 
   std::unique_ptr<FaultRecord[]> faults_;
   base::SpinLock faults_lock_;

@@ -4,6 +4,16 @@
 
 namespace firn::buffer {
 
+Waiter::Waiter(Pool& pool, OperationBase& operation) noexcept
+    : pool_(pool), runnable_(OperationAccess::runnable(operation)), operation_(&operation) {
+  pool_.waiting_operations_.fetch_add(1);
+}
+
+Waiter::~Waiter() {
+  done();
+  if (operation_ != nullptr) pool_.waiting_operations_.fetch_sub(1);
+}
+
 void Waiter::done() noexcept { pool_.give_back(*this); }
 
 bool Quota::add(std::uint64_t amount, std::uint64_t reserve) noexcept {

@@ -30,10 +30,9 @@ struct FaultRecord;
 /// waited never runs again.
 class Waiter {
  public:
-  Waiter(Pool& pool, OperationBase& operation) noexcept
-      : pool_(pool), runnable_(OperationAccess::runnable(operation)), operation_(&operation) {}
+  Waiter(Pool& pool, OperationBase& operation) noexcept;
   Waiter(Pool& pool, runtime::Fiber& fiber) noexcept : pool_(pool), runnable_(fiber) {}
-  ~Waiter() { done(); }
+  ~Waiter();
   Waiter(const Waiter&) = delete;
   Waiter& operator=(const Waiter&) = delete;
 

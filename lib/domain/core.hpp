@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -26,6 +27,15 @@ inline constexpr std::uint64_t memory_budget_bytes_min = std::uint64_t{1} << 20;
 // Counts that many threads add to: each thread has its own line of 16, read by adding them up.
 class StripedCounter {
  public:
+  /// In one order with all other sequentially consistent accesses.
+  void add_in_order(std::uint64_t by) noexcept {
+    stripes_[stripe_of_this_thread()].value.fetch_add(by, std::memory_order_seq_cst);
+  }
+  [[nodiscard]] std::uint64_t sum_in_order() const noexcept {
+    std::uint64_t total = 0;
+    for (const Stripe& stripe : stripes_) total += stripe.value.load(std::memory_order_seq_cst);
+    return total;
+  }
   void add(std::uint64_t by = 1) noexcept {
     stripes_[stripe_of_this_thread()].value.fetch_add(by, std::memory_order_relaxed);
   }
@@ -166,6 +176,8 @@ class DomainCore {
   // The table of that id; null when it was destroyed.
   virtual Progress find_table(OperationBase& operation, Error& error, std::uint64_t id,
                               BorrowedTable& out) noexcept = 0;
+  // Called of domain types with the capability `persistent` only.
+  virtual Progress checkpoint(OperationBase& operation, Error& error) noexcept;
   // Called of domain types with the capability `segments` only.
   virtual Progress create_segment(OperationBase& operation, Error& error, std::string_view name,
                                   const LocalSegment* local, const MemorySegment* memory,
@@ -259,7 +271,23 @@ inline Progress fail_at(Error& error, Failure failure, const TableCore& table) n
   return fail_with(error, failure);
 }
 
+// The engine's own object inside a cursor, made at the first call. One type for each cursor.
+template <class State>
+State& engine_state_of(CursorState& cursor) noexcept {
+  static_assert(sizeof(State) <= CursorState::engine_state_size);
+  static_assert(alignof(State) <= alignof(std::max_align_t));
+  if (cursor.drop_engine_state == nullptr) {
+    ::new (static_cast<void*>(cursor.engine_state)) State();
+    cursor.drop_engine_state = [](void* state) noexcept {
+      std::launder(static_cast<State*>(state))->~State();
+    };
+  }
+  return *std::launder(reinterpret_cast<State*>(cursor.engine_state));
+}
+
 Progress open_light(OperationBase& operation, Error& error, std::string_view path,
                     const DomainOptions& options, Reference<DomainCore>& out) noexcept;
+Progress open_native(OperationBase& operation, Error& error, std::string_view path,
+                     const DomainOptions& options, Reference<DomainCore>& out) noexcept;
 
 }  // namespace firn::detail

@@ -9,6 +9,7 @@
 #include "base/planted.hpp"
 #include "domain/catalogue_rules.hpp"
 #include "domain/core.hpp"
+#include "runtime/operation_access.hpp"
 
 namespace firn::detail {
 namespace {
@@ -60,6 +61,11 @@ Result<void> check_name(std::string_view name) noexcept {
 Result<void> check_offers(const DomainCore& domain, Capability capability) noexcept {
   if (includes(capabilities_of(domain.type()), capability)) return {};
   return domain::lacking(capability);
+}
+
+// Whether an earlier step has begun what it does: it may be doing just what the checks look for.
+bool was_begun(const OperationBase& operation) noexcept {
+  return OperationAccess::has_engine_state(operation);
 }
 
 // Set when the thread's store is gone. Destructors of the program's own statics and thread locals
@@ -121,6 +127,9 @@ void borrow(TableCore& core) noexcept {
 void give_back(TableCore& core) noexcept { core.remove(TableCore::internal); }
 
 // Unreachable: who has the capability has functions of its own.
+Progress DomainCore::checkpoint(OperationBase&, Error& error) noexcept {
+  return fail_with(error, domain::lacking(Capability::persistent));
+}
 Progress DomainCore::create_segment(OperationBase&, Error& error, std::string_view,
                                     const LocalSegment*, const MemorySegment*,
                                     const RemoteSegment*) noexcept {
@@ -257,6 +266,7 @@ Progress open_domain(OperationBase& operation, Error& error, std::string_view pa
     case DomainType::light:
       return open_light(operation, error, path, options, out);
     case DomainType::native:
+      return open_native(operation, error, path, options, out);
     case DomainType::db5:
     case DomainType::rvm:
       break;
@@ -267,6 +277,7 @@ Progress open_domain(OperationBase& operation, Error& error, std::string_view pa
 }
 
 Progress close_domain(OperationBase& operation, Error& error, DomainCore& domain) noexcept {
+  if (was_begun(operation)) return domain.close(operation, error);
   if (auto usable = domain.usable(); !usable.has_value()) {
     return fail_with(error, fail(usable.error()));
   }
@@ -279,9 +290,12 @@ void abandon_domain(DomainCore& domain) noexcept {
 Progress create_table(OperationBase& operation, Error& error, DomainCore& domain,
                       std::string_view name, DescribeFunction describe, const TableOptions& options,
                       Reference<TableCore>& out) noexcept {
+  TypeDescription type;
+  if (was_begun(operation)) {
+    return domain.create_table(operation, error, name, type, options, out);
+  }
   auto checked = domain.usable();
   if (checked.has_value()) checked = check_name(name);
-  TypeDescription type;
   if (checked.has_value()) checked = base::guard_allocation([&] { type = describe(); });
   if (checked.has_value()) {
     checked = domain::check_capabilities(capabilities_of(domain.type()), type, options);
@@ -303,6 +317,7 @@ Progress open_table(OperationBase& operation, Error& error, DomainCore& domain,
 
 Progress destroy_table(OperationBase& operation, Error& error, DomainCore& domain, TableCore& table,
                        Force force) noexcept {
+  if (was_begun(operation)) return domain.destroy_table(operation, error, table, force);
   auto checked = domain.usable();
   if (checked.has_value() && &table.domain() != &domain) {
     checked = fail(ErrorCode::wrong_domain, "the table belongs to another domain");
@@ -318,6 +333,14 @@ Progress list_tables(OperationBase& operation, Error& error, DomainCore& domain,
     return fail_with(error, fail(usable.error()));
   }
   return domain.list_tables(operation, error, out);
+}
+
+Progress checkpoint_domain(OperationBase& operation, Error& error, DomainCore& domain) noexcept {
+  if (was_begun(operation)) return domain.checkpoint(operation, error);
+  auto checked = domain.usable();
+  if (checked.has_value()) checked = check_offers(domain, Capability::persistent);
+  if (!checked.has_value()) return fail_with(error, fail(checked.error()));
+  return domain.checkpoint(operation, error);
 }
 
 Progress create_segment(OperationBase& operation, Error& error, DomainCore& domain,

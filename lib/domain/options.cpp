@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "base/allocation.hpp"
 #include "base/nearest.hpp"
@@ -65,13 +66,42 @@ Result<void> set_type(DomainOptions& options, std::string_view value) noexcept {
               base::nearest(value, type_names));
 }
 
-Result<void> set_memory_budget(DomainOptions& options, std::string_view value) noexcept {
+Result<void> set_size(std::uint64_t& option, std::string_view value) noexcept {
   const std::optional<std::uint64_t> size = parse_size(value);
   if (!size.has_value()) {
     return fail(ErrorCode::invalid_argument,
                 "a size is a number of bytes with KiB, MiB, GiB or TiB, as in 64MiB");
   }
-  options.memory_budget = *size;
+  option = *size;
+  return {};
+}
+Result<void> set_memory_budget(DomainOptions& options, std::string_view value) noexcept {
+  return set_size(options.memory_budget, value);
+}
+Result<void> set_checkpoint_bytes(DomainOptions& options, std::string_view value) noexcept {
+  return set_size(options.checkpoint_bytes, value);
+}
+
+Result<void> set_checkpoint_interval(DomainOptions& options, std::string_view value) noexcept {
+  constexpr std::uint64_t milliseconds_max = 1ULL << 40;  // 34 years
+  constexpr std::pair<std::string_view, std::uint64_t> units[] = {
+      {"ms", 1}, {"s", 1000}, {"min", 60'000}};
+  std::uint64_t number = 0;
+  const auto [end, problem] = std::from_chars(value.data(), value.data() + value.size(), number);
+  const std::string_view unit(end, static_cast<std::size_t>(value.data() + value.size() - end));
+  for (const auto& [name, factor] : units) {
+    if (problem != std::errc() || unit != name || number > milliseconds_max / factor) continue;
+    options.checkpoint_interval = std::chrono::milliseconds(number * factor);
+    return {};
+  }
+  return fail(ErrorCode::invalid_argument, "a time is a number with ms, s or min, as in 500ms");
+}
+
+Result<void> set_background_thread(DomainOptions& options, std::string_view value) noexcept {
+  if (value != "yes" && value != "no") {
+    return fail(ErrorCode::invalid_argument, "this option is yes or no");
+  }
+  options.background_thread = value == "yes";
   return {};
 }
 
@@ -106,6 +136,9 @@ constexpr OptionSetter option_setters[] = {
     {"type", "FIRN_TYPE", &set_type},
     {"memory_budget", "FIRN_MEMORY_BUDGET", &set_memory_budget},
     {"required", "FIRN_REQUIRED", &set_required},
+    {"background_thread", "FIRN_BACKGROUND_THREAD", &set_background_thread},
+    {"checkpoint_bytes", "FIRN_CHECKPOINT_BYTES", &set_checkpoint_bytes},
+    {"checkpoint_interval", "FIRN_CHECKPOINT_INTERVAL", &set_checkpoint_interval},
 };
 
 // Variables of the project that are no options: switches of its tests and scripts. Those of the
@@ -151,6 +184,8 @@ Capability capabilities_of(DomainType type) noexcept {
     case DomainType::light:
       return Capability::ordered | Capability::sacks | Capability::notify;
     case DomainType::native:
+      return Capability::ordered | Capability::sacks | Capability::persistent |
+             Capability::larger_than_memory;
     case DomainType::db5:
     case DomainType::rvm:
       return Capability::none;

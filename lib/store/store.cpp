@@ -383,6 +383,11 @@ SpaceStatistics Store::space_statistics(std::uint8_t segment) const noexcept {
   }
 }
 
+std::uint64_t Store::available_bytes() const noexcept {
+  const base::SpinGuard guard(impl_->mutex);
+  return impl_->space_of(segment_zero).available() * impl_->granule_bytes;
+}
+
 Payload Store::payload() const noexcept {
   const base::SpinGuard guard(impl_->mutex);
   return impl_->payload;

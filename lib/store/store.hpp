@@ -243,6 +243,8 @@ class Store {
   [[nodiscard]] StoreStatistics statistics() const noexcept;
   /// Of a segment that is there.
   [[nodiscard]] SpaceStatistics space_statistics(std::uint8_t segment = 0) const noexcept;
+  /// What pages may still take, without a look at every chunk.
+  [[nodiscard]] std::uint64_t available_bytes() const noexcept;
   /// Pages that have an image, in order of id, in pieces: fills `out` from `after` on; returns how
   /// many.
   std::size_t list_pages(PageId after, std::span<PageId> out) const noexcept;

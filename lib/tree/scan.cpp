@@ -95,24 +95,25 @@ Progress Tree::move(Caller& caller, Error& error, Position& position, Target tar
   }
   // The key that is looked for now: the caller's, then fences. Kept apart from key_out.
   std::array<std::byte, key_size_max> wanted;
-  std::size_t wanted_size = key.size();
-  FIRN_ASSERT(key.size() <= key_size_max);
-  std::copy(key.begin(), key.end(), wanted.begin());
-  const auto looked_for = [&] { return Bytes(wanted.data(), wanted_size); };
-  Seek seek{target, looked_for()};
+  Bytes looked_for = key;
+  if (key.size() <= key_size_max) {  // a larger one is no pair's, so it does not lie in key_out
+    std::copy(key.begin(), key.end(), wanted.begin());
+    looked_for = Bytes(wanted.data(), key.size());
+  }
+  Seek seek{target, looked_for};
   Path path;
   Leaf leaf;
   bool first_look = true;
   for (unsigned attempt = 0;; ++attempt) {
     Walk walk = Walk::done;
     const bool near = first_look && target != Target::first && target != Target::last &&
-                      still_there(position) && in_copy(position, looked_for());
+                      still_there(position) && in_copy(position, looked_for);
     if (first_look && !near && target != Target::after && target != Target::before) {
       position.leaves_in_row = 0;
     }
     first_look = false;
     if (!near) {
-      seek.key = looked_for();
+      seek.key = looked_for;
       walk = descend(caller, error, seek, reads_latched(attempt), path, leaf);
       if (walk == Walk::done) walk = copy_leaf(error, leaf, position);
       if (walk == Walk::done) read_ahead(caller, path, forward(target), position);
@@ -130,11 +131,12 @@ Progress Tree::move(Caller& caller, Error& error, Position& position, Target tar
           caller.done();
           return Progress::no;
         }
-        wanted_size = node.fence_size(upper);
+        const std::uint32_t wanted_size = node.fence_size(upper);
         if (wanted_size > key_size_max || !node.copy_fence(upper, wanted.data())) {
           error = corrupt(position.page, "a leaf with an impossible fence").error;
           return Progress::failed;
         }
+        looked_for = Bytes(wanted.data(), wanted_size);
         seek.target = upper ? Target::at_or_after : Target::before;
         attempt = 0;
         ++position.leaves_in_row;

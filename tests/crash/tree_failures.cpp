@@ -143,13 +143,20 @@ int main(int argc, char** argv) {
   const auto start = std::chrono::steady_clock::now();
   std::uint64_t points = 0;
   std::uint64_t histories = 0;
+  // Requests without an end are left to firn_failures: here each takes until nobody can go on.
+  std::vector<segment::FaultKind> kinds;
+  for (unsigned number = 0; number < segment::fault_kind_count; ++number) {
+    const auto kind = static_cast<segment::FaultKind>(number);
+    if (kind != segment::FaultKind::no_completion) kinds.push_back(kind);
+  }
   for (std::uint64_t seed = first_seed; points < wanted; ++seed, ++histories) {
     if (std::chrono::steady_clock::now() - start > seconds) break;
     Requests requests;
     requests.seed = seed;
     std::string at;
     const FailureCounts counts = for_each_failure_point(
-        {}, [&](std::span<const segment::FaultRule> rules, const FailurePoint* point) {
+        {.kinds = kinds, .step = 3},
+        [&](std::span<const segment::FaultRule> rules, const FailurePoint* point) {
           const bool was_good = requests.wrong.empty();
           const std::uint64_t faults = requests(rules, point);
           if (was_good && !requests.wrong.empty()) {

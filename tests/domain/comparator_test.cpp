@@ -33,7 +33,7 @@ struct PlainType : firn::TableType<std::string, std::string> {
 }  // namespace
 
 TEST_CASE("comparator: the order of pairs is the comparator's", "[comparator]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto table = create<BackwardType>(domain, "backward");
   std::map<std::string, std::string, std::greater<>> model;
   std::mt19937_64 random(11);
@@ -54,7 +54,7 @@ TEST_CASE("comparator: the order of pairs is the comparator's", "[comparator]") 
 
 TEST_CASE("comparator: the default is the bytewise order of an order-keeping encoding",
           "[comparator]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   for (const std::uint64_t key : {256u, 1u, 65536u, 255u, 2u}) {
     REQUIRE(words.insert(key, "r").wait());
@@ -69,7 +69,7 @@ TEST_CASE("comparator: the default is the bytewise order of an order-keeping enc
 }
 
 TEST_CASE("comparator: keys that compare equal are one key", "[comparator]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto table = create<CaseBlindType>(domain, "blind");
   REQUIRE(table.insert("Name", "1").wait());
   REQUIRE(error_of(table.insert("nAME", "2").wait()) == "already_exists");
@@ -83,7 +83,7 @@ TEST_CASE("comparator: keys that compare equal are one key", "[comparator]") {
 }
 
 TEST_CASE("comparator: its id is kept in the catalogue", "[comparator]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto blind = create<CaseBlindType>(domain, "blind");
   auto words = create<WordType>(domain, "words");
   const auto tables = domain.tables().wait().value();
@@ -93,7 +93,7 @@ TEST_CASE("comparator: its id is kept in the catalogue", "[comparator]") {
 }
 
 TEST_CASE("comparator: another id at open is wrong_type", "[comparator]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto table = create<CaseBlindType>(domain, "blind");
   REQUIRE(error_of(domain.open_table<OtherBlindType>("blind").wait()) == "wrong_type");
   REQUIRE(error_of(domain.open_table<PlainType>("blind").wait()) == "wrong_type");

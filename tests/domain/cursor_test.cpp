@@ -41,7 +41,7 @@ using Keys = std::vector<std::uint64_t>;
 }  // namespace
 
 TEST_CASE("iterate: cursors both ways with bounds and seek agree with a map", "[iterate]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   Map model;
   std::mt19937_64 random(20261120);
@@ -88,7 +88,7 @@ TEST_CASE("iterate: cursors both ways with bounds and seek agree with a map", "[
 }
 
 TEST_CASE("iterate: random walks agree with a map", "[iterate]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   Map model;
   std::mt19937_64 random(7);
@@ -141,7 +141,7 @@ TEST_CASE("iterate: random walks agree with a map", "[iterate]") {
 }
 
 TEST_CASE("iterate: unordered tables scan each pair once in no stated order", "[iterate]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto table = create<UnorderedType>(domain, "unordered");
   Map model;
   for (std::uint64_t key = 0; key < 500; ++key) {
@@ -153,7 +153,7 @@ TEST_CASE("iterate: unordered tables scan each pair once in no stated order", "[
 
 TEST_CASE("iterate: asking order of an unordered table is unsupported at cursor creation",
           "[iterate]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto table = create<UnorderedType>(domain, "unordered");
   REQUIRE(table.insert(1, "r").wait());
   for (const firn::Range<std::uint64_t>& range :
@@ -166,7 +166,7 @@ TEST_CASE("iterate: asking order of an unordered table is unsupported at cursor 
 }
 
 TEST_CASE("iterate: prev and seek on an unordered table are unsupported", "[iterate]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto table = create<UnorderedType>(domain, "unordered");
   REQUIRE(table.insert(1, "r").wait());
   auto cursor = table.cursor();
@@ -178,7 +178,7 @@ TEST_CASE("iterate: prev and seek on an unordered table are unsupported", "[iter
 }
 
 TEST_CASE("cursor: bounds are half-open", "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = tens(domain);
   auto exact = words.cursor({.lower = 20, .upper = 40});
   REQUIRE(forward(exact) == Keys{20, 30});
@@ -192,7 +192,7 @@ TEST_CASE("cursor: bounds are half-open", "[cursor]") {
 }
 
 TEST_CASE("cursor: equal bounds hold nothing", "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = tens(domain);
   auto cursor = words.cursor({.lower = 20, .upper = 20});
   REQUIRE(error_of(cursor.status()) == "");
@@ -203,7 +203,7 @@ TEST_CASE("cursor: equal bounds hold nothing", "[cursor]") {
 }
 
 TEST_CASE("cursor: inverted bounds are invalid_argument in status and in each move", "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = tens(domain);
   auto cursor = words.cursor({.lower = 30, .upper = 20});
   REQUIRE(error_of(cursor.status()) == "invalid_argument");
@@ -216,7 +216,7 @@ TEST_CASE("cursor: inverted bounds are invalid_argument in status and in each mo
 
 TEST_CASE("cursor: bounds that have no encoding are refused in status and in each move",
           "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto numbers = create<NumberType>(domain, "numbers");
   REQUIRE(numbers.insert(1.0, "one").wait());
   const double nan = std::numeric_limits<double>::quiet_NaN();
@@ -232,7 +232,7 @@ TEST_CASE("cursor: bounds that have no encoding are refused in status and in eac
 }
 
 TEST_CASE("cursor: a seek to a key without an encoding fails and a later move works", "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto numbers = create<NumberType>(domain, "numbers");
   REQUIRE(numbers.insert(1.0, "one").wait());
   auto cursor = numbers.cursor();
@@ -244,7 +244,7 @@ TEST_CASE("cursor: a seek to a key without an encoding fails and a later move wo
 }
 
 TEST_CASE("cursor: seek goes to the first pair at or after a key within the bounds", "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = tens(domain);
   auto cursor = words.cursor({.lower = 20, .upper = 50});
   REQUIRE(cursor.seek(30).wait().value());
@@ -261,7 +261,7 @@ TEST_CASE("cursor: seek goes to the first pair at or after a key within the boun
 }
 
 TEST_CASE("cursor: turns at both ends", "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = tens(domain, 2);
   auto cursor = words.cursor();
   REQUIRE(forward(cursor) == Keys{10, 20});
@@ -276,7 +276,7 @@ TEST_CASE("cursor: turns at both ends", "[cursor]") {
 }
 
 TEST_CASE("cursor: a fresh one goes to the last pair by prev", "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = tens(domain);
   auto cursor = words.cursor();
   REQUIRE_FALSE(cursor.at_pair());
@@ -284,7 +284,7 @@ TEST_CASE("cursor: a fresh one goes to the last pair by prev", "[cursor]") {
 }
 
 TEST_CASE("cursor: over an empty table ends both ways", "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   auto cursor = words.cursor();
   REQUIRE_FALSE(cursor.next().wait().value());
@@ -294,7 +294,7 @@ TEST_CASE("cursor: over an empty table ends both ways", "[cursor]") {
 }
 
 TEST_CASE("cursor: the current pair may be erased", "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = tens(domain);
   auto cursor = words.cursor();
   REQUIRE(cursor.seek(30).wait().value());
@@ -309,7 +309,7 @@ TEST_CASE("cursor: the current pair may be erased", "[cursor]") {
 }
 
 TEST_CASE("cursor: every pair can be erased on the way", "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = tens(domain, 200);
   auto cursor = words.cursor();
   std::size_t met = 0;
@@ -323,7 +323,7 @@ TEST_CASE("cursor: every pair can be erased on the way", "[cursor]") {
 
 TEST_CASE("cursor: pairs inserted and erased between moves are met or not by their place",
           "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = tens(domain);
   auto cursor = words.cursor();
   REQUIRE(cursor.seek(20).wait().value());
@@ -338,7 +338,7 @@ TEST_CASE("cursor: pairs inserted and erased between moves are met or not by the
 
 TEST_CASE("cursor: each key at most once in order and a pair present throughout is seen",
           "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = tens(domain, 300);
   std::mt19937_64 random(3);
   for (const bool ahead : {true, false}) {
@@ -361,7 +361,7 @@ TEST_CASE("cursor: each key at most once in order and a pair present throughout 
 }
 
 TEST_CASE("cursor: the record is the one at the time of the move", "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = tens(domain);
   auto cursor = words.cursor();
   REQUIRE(cursor.next().wait().value());
@@ -375,7 +375,7 @@ TEST_CASE("cursor: the record is the one at the time of the move", "[cursor]") {
 }
 
 TEST_CASE("cursor: over a transaction sees what the transaction wrote", "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = tens(domain, 2);
   auto transaction = domain.begin().wait().value();
   REQUIRE(words.insert(transaction, 15, "15").wait());
@@ -387,7 +387,7 @@ TEST_CASE("cursor: over a transaction sees what the transaction wrote", "[cursor
 }
 
 TEST_CASE("cursor: a pair that does not decode is corrupt and the next move goes on", "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto picky = create<PickyType>(domain, "picky");
   REQUIRE(picky.insert(1, "ok 1").wait());
   REQUIRE(picky.insert(2, "bad").wait());
@@ -406,7 +406,7 @@ TEST_CASE("cursor: a pair that does not decode is corrupt and the next move goes
 }
 
 TEST_CASE("cursor: plain bytes are shown as views of the current pair", "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto table = create<firn::BytesType>(domain, "bytes");
   REQUIRE(table.insert("", "empty key").wait());
   REQUIRE(table.insert("k", "").wait());
@@ -420,7 +420,7 @@ TEST_CASE("cursor: plain bytes are shown as views of the current pair", "[cursor
 }
 
 TEST_CASE("cursor: an empty key can be a bound", "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto table = create<firn::BytesType>(domain, "bytes");
   REQUIRE(table.insert("", "1").wait());
   REQUIRE(table.insert("k", "2").wait());
@@ -433,7 +433,7 @@ TEST_CASE("cursor: an empty key can be a bound", "[cursor]") {
 }
 
 TEST_CASE("cursor: follows the order of the table's comparator", "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto table = create<CaseBlindType>(domain, "blind");
   for (const char* key : {"b", "A", "C", "d"}) REQUIRE(table.insert(key, key).wait());
   auto all = table.cursor();
@@ -455,7 +455,7 @@ TEST_CASE("cursor: follows the order of the table's comparator", "[cursor]") {
 }
 
 TEST_CASE("cursor: a cancelled move leaves it where it stood", "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = tens(domain);
   auto cursor = words.cursor();
   REQUIRE(cursor.next().wait().value());
@@ -472,7 +472,7 @@ TEST_CASE("cursor: a cancelled move leaves it where it stood", "[cursor]") {
 
 TEST_CASE("cursor: of a table destroyed by force or of a closed domain is invalid_state",
           "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = tens(domain);
   auto cursor = words.cursor();
   REQUIRE(cursor.next().wait().value());
@@ -488,7 +488,7 @@ TEST_CASE("cursor: of a table destroyed by force or of a closed domain is invali
 }
 
 TEST_CASE("cursor: outlives the handle that made it", "[cursor]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = std::make_optional(tens(domain));
   auto cursor = words->cursor();
   REQUIRE(cursor.next().wait().value());

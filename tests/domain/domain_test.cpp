@@ -39,13 +39,13 @@ bool begins(const std::string& text, const std::string& with) { return text.star
 }  // namespace
 
 TEST_CASE("domain: holds tables of one engine with one budget", "[domain]") {
-  Domain domain = open_light("store", 8 << 20);
+  Domain domain = open_domain("store", 8 << 20);
   auto words = create<WordType>(domain, "words");
   auto notes = create<NoteType>(domain, "notes");
   REQUIRE(words.insert(1, "one").wait());
   REQUIRE(notes.insert("note").wait());
-  REQUIRE(domain.type() == DomainType::light);
-  REQUIRE(domain.path() == "store");
+  REQUIRE(domain.type() == domain_under_test().type);
+  REQUIRE(domain.path() == path_under_test("store"));
   const auto statistics = domain.statistics();
   REQUIRE(statistics.memory_budget == 8 << 20);
   REQUIRE(statistics.table_count == 2);
@@ -53,24 +53,24 @@ TEST_CASE("domain: holds tables of one engine with one budget", "[domain]") {
 }
 
 TEST_CASE("domain: a second opener is busy with the owner's name", "[domain]") {
-  Domain domain = open_light("store");
-  const auto second = open_with({.type = DomainType::light}, "store");
+  Domain domain = open_domain("store");
+  const auto second = open_with(domain_under_test().options(), path_under_test("store"));
   REQUIRE(error_of(second) == "busy");
   REQUIRE(second.error().message().find(std::to_string(::getpid())) != std::string::npos);
-  Domain other = open_light("another");
+  Domain other = open_domain("another");
 }
 
 TEST_CASE("domain: its name is free again after close and after dropping the handle", "[domain]") {
   {
-    Domain domain = open_light("store");
+    Domain domain = open_domain("store");
     REQUIRE(domain.close().wait());
-    Domain again = open_light("store");
+    Domain again = open_domain("store");
   }
-  Domain again = open_light("store");
+  Domain again = open_domain("store");
 }
 
 TEST_CASE("domain: moving the handle keeps the domain open", "[domain]") {
-  Domain domain = open_light("store");
+  Domain domain = open_domain("store");
   auto words = create<WordType>(domain, "words");
   Domain moved = std::move(domain);
   REQUIRE(words.insert(1, "one").wait());
@@ -78,11 +78,11 @@ TEST_CASE("domain: moving the handle keeps the domain open", "[domain]") {
 }
 
 TEST_CASE("domain: assigning over a handle closes the domain that it had", "[domain]") {
-  Domain domain = open_light("first");
+  Domain domain = open_domain("first");
   auto words = create<WordType>(domain, "words");
-  domain = open_light("second");
+  domain = open_domain("second");
   REQUIRE(error_of(words.lookup(1).wait()) == "invalid_state");
-  Domain first = open_light("first");
+  Domain first = open_domain("first");
 }
 
 TEST_CASE("domain: a required capability that is missing is unsupported and named", "[domain]") {
@@ -109,7 +109,7 @@ TEST_CASE("domain: required capabilities that are there open", "[domain]") {
 }
 
 TEST_CASE("domain: types that are not part of this build are unsupported", "[domain]") {
-  for (const auto type : {DomainType::native, DomainType::db5, DomainType::rvm}) {
+  for (const auto type : {DomainType::db5, DomainType::rvm}) {
     const auto opened = open_with({.type = type});
     REQUIRE(error_of(opened) == "unsupported");
     REQUIRE(opened.error().message().find(firn::name_of(type)) != std::string::npos);
@@ -128,7 +128,7 @@ TEST_CASE("domain: a budget below 1 MiB is invalid_argument", "[domain]") {
 }
 
 TEST_CASE("domain: handles after close are invalid_state", "[domain]") {
-  Domain domain = open_light();
+  Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   auto notes = create<NoteType>(domain, "notes");
   REQUIRE(words.insert(1, "one").wait());
@@ -157,7 +157,7 @@ TEST_CASE("domain: handles after close are invalid_state", "[domain]") {
 }
 
 TEST_CASE("domain: close with an open transaction is busy and leaves it open", "[domain]") {
-  Domain domain = open_light();
+  Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   auto transaction = domain.begin().wait().value();
   const auto closed = domain.close().wait();
@@ -169,7 +169,7 @@ TEST_CASE("domain: close with an open transaction is busy and leaves it open", "
 }
 
 TEST_CASE("domain: a dropped transaction no longer hinders close", "[domain]") {
-  Domain domain = open_light();
+  Domain domain = open_domain();
   { auto transaction = domain.begin().wait().value(); }
   REQUIRE(domain.close().wait());
 }
@@ -189,8 +189,8 @@ TEST_CASE("domain: dropping it leaves handles and transactions harmless", "[doma
 }
 
 TEST_CASE("domain: a transaction of another one is wrong_domain", "[domain]") {
-  Domain domain = open_light();
-  Domain other = open_light();
+  Domain domain = open_domain();
+  Domain other = open_domain();
   auto words = create<WordType>(domain, "words");
   auto notes = create<NoteType>(domain, "notes");
   REQUIRE(words.insert(1, "one").wait());
@@ -208,8 +208,8 @@ TEST_CASE("domain: a transaction of another one is wrong_domain", "[domain]") {
 }
 
 TEST_CASE("domain: destroying a table of another one is wrong_domain", "[domain]") {
-  Domain domain = open_light();
-  Domain other = open_light();
+  Domain domain = open_domain();
+  Domain other = open_domain();
   auto words = create<WordType>(domain, "words");
   REQUIRE(words.insert(1, "one").wait());
   auto copy = words;
@@ -218,7 +218,7 @@ TEST_CASE("domain: destroying a table of another one is wrong_domain", "[domain]
 }
 
 TEST_CASE("domain: an operation posted twice is invalid_state and ran once", "[domain]") {
-  Domain domain = open_light();
+  Domain domain = open_domain();
   auto executor = firn::Executor::create().value();
   auto words = create<WordType>(domain, "words");
   auto insert = words.insert(1, "one");
@@ -233,7 +233,7 @@ TEST_CASE("domain: an operation posted twice is invalid_state and ran once", "[d
 }
 
 TEST_CASE("domain: an operation cancelled before it is posted changes nothing", "[domain]") {
-  Domain domain = open_light();
+  Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   auto insert = words.insert(1, "one");
   insert.cancel();
@@ -249,7 +249,7 @@ TEST_CASE("domain: an operation cancelled before it is posted changes nothing", 
 }
 
 TEST_CASE("domain: calls on an empty handle die with the text of an assertion", "[domain]") {
-  Domain domain = open_light();
+  Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   const std::string handle = "firn: assertion failed: core_";
   CHECK(begins(last_words([] { static_cast<void>(Domain().close().wait()); }), handle));
@@ -270,7 +270,7 @@ TEST_CASE("domain: calls on an empty handle die with the text of an assertion", 
 
 TEST_CASE("domain: calls on a handle that was moved from die with the text of an assertion",
           "[domain]") {
-  Domain domain = open_light();
+  Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   const std::string handle = "firn: assertion failed: core_";
   CHECK(begins(last_words([&] {
@@ -287,7 +287,7 @@ TEST_CASE("domain: calls on a handle that was moved from die with the text of an
 
 TEST_CASE("domain: posting to an executor that was moved from dies with the text of an assertion",
           "[domain]") {
-  Domain domain = open_light();
+  Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   auto executor = firn::Executor::create().value();
   CHECK(begins(last_words([&] {
@@ -300,7 +300,7 @@ TEST_CASE("domain: posting to an executor that was moved from dies with the text
 
 TEST_CASE("domain: asking for what is not there yet dies with the text of an assertion",
           "[domain]") {
-  Domain domain = open_light();
+  Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   CHECK(begins(last_words([&] {
                  auto cursor = words.cursor();

@@ -9,7 +9,7 @@ using namespace firn::test;
 using firn::Bytes;
 
 TEST_CASE("lookup: finds the record of a key", "[lookup]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   REQUIRE(words.insert(1, "one").wait());
   REQUIRE(words.insert(2, "two").wait());
@@ -18,7 +18,7 @@ TEST_CASE("lookup: finds the record of a key", "[lookup]") {
 }
 
 TEST_CASE("lookup: an absent key is an empty result and no error", "[lookup]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   REQUIRE(found(words, 1) == std::nullopt);
   REQUIRE(words.insert(1, "one").wait());
@@ -27,7 +27,7 @@ TEST_CASE("lookup: an absent key is an empty result and no error", "[lookup]") {
 }
 
 TEST_CASE("lookup: own transaction's updates first", "[lookup]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   REQUIRE(words.insert(1, "before").wait());
   auto transaction = domain.begin().wait().value();
@@ -41,7 +41,7 @@ TEST_CASE("lookup: own transaction's updates first", "[lookup]") {
 }
 
 TEST_CASE("lookup: empty keys and empty records are legal", "[lookup]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto table = create<firn::BytesType>(domain, "bytes");
   REQUIRE(found(table, "") == std::nullopt);
   REQUIRE(table.insert("", "").wait());
@@ -53,14 +53,14 @@ TEST_CASE("lookup: empty keys and empty records are legal", "[lookup]") {
 }
 
 TEST_CASE("lookup: a key above the limit is absent and not an error", "[lookup]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto table = create<firn::BytesType>(domain, "bytes");
   const std::string key(5000, 'k');
   REQUIRE(found(table, Bytes(key)) == std::nullopt);
 }
 
 TEST_CASE("lookup: a record that does not decode is corrupt with its table", "[lookup]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto picky = create<PickyType>(domain, "picky");
   auto other = create<WordType>(domain, "other");
   REQUIRE(picky.insert(1, "bad").wait());
@@ -72,7 +72,7 @@ TEST_CASE("lookup: a record that does not decode is corrupt with its table", "[l
 }
 
 TEST_CASE("lookup: raw bytes stay readable when a record does not decode", "[lookup]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto picky = create<PickyType>(domain, "picky");
   REQUIRE(picky.insert(1, "bad").wait());
   std::string raw;
@@ -82,7 +82,7 @@ TEST_CASE("lookup: raw bytes stay readable when a record does not decode", "[loo
 }
 
 TEST_CASE("lookup: a read of an absent key says so and shows nothing", "[lookup]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   int shown = 0;
   REQUIRE_FALSE(words.read(1, [&shown](Bytes) noexcept { ++shown; }).wait().value());
@@ -90,7 +90,7 @@ TEST_CASE("lookup: a read of an absent key says so and shows nothing", "[lookup]
 }
 
 TEST_CASE("lookup: a read within a transaction sees its updates", "[lookup]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   auto transaction = domain.begin().wait().value();
   REQUIRE(words.put(transaction, 1, "within").wait());
@@ -102,7 +102,7 @@ TEST_CASE("lookup: a read within a transaction sees its updates", "[lookup]") {
 }
 
 TEST_CASE("lookup: records of every size come back as they went in", "[lookup]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto table = create<firn::BytesType>(domain, "bytes");
   for (std::size_t size = 0; size <= 1'000'000; size = size * 3 + 1) {
     const std::string key = std::to_string(size);
@@ -113,7 +113,7 @@ TEST_CASE("lookup: records of every size come back as they went in", "[lookup]")
 }
 
 TEST_CASE("lookup: codecs and visitors may update the very table", "[lookup]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto executor = firn::Executor::create().value();
   auto table = create<CallingType>(domain, "calling");
   for (const std::size_t size : {0u, 1u, 256u, 257u, 10'000u, 200'000u}) {
@@ -162,7 +162,7 @@ struct RawLinkType : firn::TableType<std::uint64_t, Link> {
 }  // namespace
 
 TEST_CASE("lookup: hostile bytes in a table are corrupt or decode and never crash", "[lookup]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto table = create<RawLinkType>(domain, "raw");
   std::uint64_t random = 20261120;
   int decoded_count = 0;

@@ -15,14 +15,21 @@ struct Partition {
   firn::Table<WordType> words;
 };
 
-std::vector<Partition> open_partitions(std::size_t count, std::uint64_t budget = 1 << 20) {
+template <class Open>
+std::vector<Partition> open_partitions(std::size_t count, Open&& open) {
   std::vector<Partition> partitions;
   for (std::size_t i = 0; i < count; ++i) {
-    Domain domain = open_light("partition" + std::to_string(i), budget);
+    Domain domain = open("partition" + std::to_string(i), std::uint64_t{1} << 20);
     auto words = create<WordType>(domain, "words");
     partitions.push_back({std::move(domain), std::move(words)});
   }
   return partitions;
+}
+
+std::vector<Partition> open_partitions(std::size_t count) {
+  return open_partitions(count, [](const std::string& name, std::uint64_t budget) {
+    return open_domain(name, budget);
+  });
 }
 
 }  // namespace
@@ -42,7 +49,8 @@ TEST_CASE("multi-domain: 64 domains of equal table names hold their own pairs", 
 }
 
 TEST_CASE("multi-domain: the failure of one leaves the rest working", "[multi-domain]") {
-  auto partitions = open_partitions(64);
+  auto partitions = open_partitions(
+      64, [](const std::string& name, std::uint64_t budget) { return open_light(name, budget); });
   Partition& failing = partitions[17];
   std::uint64_t filled = 0;
   while (failing.words.insert(filled, std::string(10'000, 'r')).wait()) ++filled;
@@ -62,10 +70,13 @@ TEST_CASE("multi-domain: any number are opened or closed at run time", "[multi-d
     REQUIRE(error_of(partitions[i].words.insert(1, "r").wait()) ==
             (i % 2 == 0 ? "invalid_state" : ""));
   }
-  Domain again = open_light("partition0");
-  auto words = create<WordType>(again, "words");
+  Domain again = open_domain("partition0");
+  const bool persists = includes(again.capabilities(), firn::Capability::persistent);
+  auto words = persists ? open<WordType>(again, "words") : create<WordType>(again, "words");
   REQUIRE(contents(words).empty());
-  REQUIRE(error_of(Domain::open("partition1", {.type = firn::DomainType::light}).wait()) == "busy");
+  const auto second =
+      Domain::open(path_under_test("partition1"), domain_under_test().options()).wait();
+  REQUIRE(error_of(second) == "busy");
 }
 
 TEST_CASE("multi-domain: a reference means nothing in another one", "[multi-domain]") {
@@ -83,9 +94,11 @@ TEST_CASE("multi-domain: several threads each run domains of their own", "[multi
   for (int thread = 0; thread < 4; ++thread) {
     threads.emplace_back([thread, &wrong_count] {
       for (int round = 0; round < 8; ++round) {
-        const std::string path = std::to_string(thread) + "/" + std::to_string(round);
-        auto domain =
-            Domain::open(path, {.type = firn::DomainType::light, .memory_budget = 4 << 20}).wait();
+        const std::string path =
+            path_under_test(std::to_string(thread) + "/" + std::to_string(round));
+        firn::DomainOptions options = domain_under_test().options();
+        options.memory_budget = 4 << 20;
+        auto domain = Domain::open(path, options).wait();
         if (!domain.has_value()) {
           ++wrong_count;
           continue;

@@ -123,3 +123,23 @@ TEST_CASE("options: without variables the environment leaves the base alone", "[
   REQUIRE(options.type == DomainType::rvm);
   REQUIRE(options.memory_budget == 7);
 }
+
+TEST_CASE("options: those of native domains are set by name", "[domain]") {
+  DomainOptions options;
+  REQUIRE(set_option(options, "background_thread", "no").has_value());
+  CHECK(!options.background_thread);
+  REQUIRE(set_option(options, "background_thread", "yes").has_value());
+  CHECK(options.background_thread);
+  CHECK(!set_option(options, "background_thread", "perhaps").has_value());
+  REQUIRE(set_option(options, "checkpoint_bytes", "2GiB").has_value());
+  CHECK(options.checkpoint_bytes == std::uint64_t{2} << 30);
+  CHECK(!set_option(options, "checkpoint_bytes", "2 gig").has_value());
+  REQUIRE(set_option(options, "checkpoint_interval", "500ms").has_value());
+  CHECK(options.checkpoint_interval == std::chrono::milliseconds(500));
+  REQUIRE(set_option(options, "checkpoint_interval", "5min").has_value());
+  CHECK(options.checkpoint_interval == std::chrono::minutes(5));
+  for (const char* wrong : {"", "5", "s", "5h", "99999999999999999999s", "99999999999999min"}) {
+    CHECK(!set_option(options, "checkpoint_interval", wrong).has_value());
+  }
+  CHECK(options.checkpoint_interval == std::chrono::minutes(5));
+}

@@ -14,7 +14,7 @@ using firn::Ref;
 namespace {
 
 struct Linked {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   firn::Table<WordType> words = create<WordType>(domain, "words");
   firn::Table<NoteType> notes = create<NoteType>(domain, "notes");
   firn::Table<LinkType> links = create<LinkType>(domain, "links");
@@ -70,7 +70,7 @@ TEST_CASE("reference: may be made to a pair that does not exist yet", "[referenc
 }
 
 TEST_CASE("reference: to a key without an encoding is refused", "[reference]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto numbers = create<NumberType>(domain, "numbers");
   REQUIRE(error_of(numbers.ref(std::numeric_limits<double>::quiet_NaN())) == "invalid_argument");
 }
@@ -166,7 +166,7 @@ TEST_CASE("follow: compares types as open does", "[follow]") {
 }
 
 TEST_CASE("follow: does not keep its table from being destroyed meanwhile", "[follow]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto calling = create<CallingType>(domain, "calling");
   REQUIRE(calling.insert(1, "record").wait());
   const auto ref = calling.ref(1).value();
@@ -191,7 +191,7 @@ TEST_CASE("follow: a key of no pair whatever its bytes is empty", "[follow]") {
 }
 
 TEST_CASE("follow: a record that does not decode is corrupt with its table", "[follow]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto picky = create<PickyType>(domain, "picky");
   REQUIRE(picky.insert(1, "bad").wait());
   const auto followed = domain.follow(picky.ref(1).value()).wait();
@@ -201,7 +201,7 @@ TEST_CASE("follow: a record that does not decode is corrupt with its table", "[f
 
 TEST_CASE("follow: with a transaction of another domain is wrong_domain", "[follow]") {
   Linked all;
-  firn::Domain other = open_light();
+  firn::Domain other = open_domain();
   auto transaction = other.begin().wait().value();
   REQUIRE(error_of(all.domain.follow(transaction, all.words.ref(1).value()).wait()) ==
           "wrong_domain");
@@ -209,7 +209,7 @@ TEST_CASE("follow: with a transaction of another domain is wrong_domain", "[foll
 }
 
 TEST_CASE("sack: assigns an address to each record", "[sack]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto notes = create<NoteType>(domain, "notes");
   const Address first = notes.insert("first").wait().value();
   const Address second = notes.insert("second").wait().value();
@@ -221,7 +221,7 @@ TEST_CASE("sack: assigns an address to each record", "[sack]") {
 }
 
 TEST_CASE("sack: an address is never used again while the record lives", "[sack]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto notes = create<NoteType>(domain, "notes");
   std::map<Address, std::string> live;
   std::set<Address> given;
@@ -242,7 +242,7 @@ TEST_CASE("sack: an address is never used again while the record lives", "[sack]
 }
 
 TEST_CASE("sack: an address stays its record's through updates of it and others", "[sack]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto notes = create<NoteType>(domain, "notes");
   const Address address = notes.insert("short").wait().value();
   for (std::size_t size = 1; size < 100'000; size *= 3) {
@@ -253,7 +253,7 @@ TEST_CASE("sack: an address stays its record's through updates of it and others"
 }
 
 TEST_CASE("sack: update and checked erase of an address that is gone are not_found", "[sack]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto notes = create<NoteType>(domain, "notes");
   const Address address = notes.insert("note").wait().value();
   REQUIRE(notes.erase(address).wait());
@@ -264,7 +264,7 @@ TEST_CASE("sack: update and checked erase of an address that is gone are not_fou
 }
 
 TEST_CASE("sack: cursors run in the order of addresses", "[sack]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto notes = create<NoteType>(domain, "notes");
   std::vector<Address> given;
   for (int i = 0; i < 300; ++i) given.push_back(notes.insert(std::to_string(i)).wait().value());
@@ -287,7 +287,7 @@ TEST_CASE("sack: a refused insert adds nothing", "[sack]") {
 }
 
 TEST_CASE("sack: inserts of a transaction are found by it", "[sack]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto notes = create<NoteType>(domain, "notes");
   auto transaction = domain.begin().wait().value();
   const Address address = notes.insert(transaction, "note").wait().value();

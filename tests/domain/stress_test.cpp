@@ -26,7 +26,7 @@ void run_threads(const Body& body) {
 // Every record names its key and who wrote it; threads own the keys that leave their number over.
 TEST_CASE("lookup: many threads on one table find whole records and their own writes",
           "[lookup][stress]") {
-  Domain domain = open_light();
+  Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   constexpr std::uint64_t key_count = 200;
   std::array<std::map<std::uint64_t, std::string>, thread_count> models;
@@ -91,7 +91,7 @@ TEST_CASE("lookup: many threads on one table find whole records and their own wr
 }
 
 TEST_CASE("lookup: inserts of one key by many threads succeed once", "[lookup][stress]") {
-  Domain domain = open_light();
+  Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   std::atomic<std::uint64_t> success_count{0};
   run_threads([&](int thread) {
@@ -105,7 +105,7 @@ TEST_CASE("lookup: inserts of one key by many threads succeed once", "[lookup][s
 }
 
 TEST_CASE("sack: many threads get different addresses", "[sack][stress]") {
-  Domain domain = open_light();
+  Domain domain = open_domain();
   auto notes = create<NoteType>(domain, "notes");
   std::array<std::vector<firn::Address>, thread_count> given;
   run_threads([&](int thread) {
@@ -126,7 +126,7 @@ TEST_CASE("sack: many threads get different addresses", "[sack][stress]") {
 // Threads race to create, open, use and destroy tables of the same few names.
 TEST_CASE("table destroy: by many threads at once each table goes once",
           "[table-destroy][stress]") {
-  Domain domain = open_light();
+  Domain domain = open_domain();
   std::atomic<int> wrong_count{0};
   std::atomic<int> created_count{0};
   std::atomic<int> destroyed_count{0};
@@ -160,7 +160,7 @@ TEST_CASE("table destroy: by many threads at once each table goes once",
 
 TEST_CASE("follow: against a table that is destroyed meanwhile finds it or says not_found",
           "[follow][stress]") {
-  Domain domain = open_light();
+  Domain domain = open_domain();
   std::atomic<int> wrong_count{0};
   std::atomic<std::uint64_t> current{0};
   std::atomic<bool> stop{false};

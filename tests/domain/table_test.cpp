@@ -52,7 +52,7 @@ std::string_view open_error(firn::Domain& domain, std::string_view name) {
 }  // namespace
 
 TEST_CASE("table create: makes a new empty table of a type", "[table-create]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   REQUIRE(words.name() == "words");
   REQUIRE(words.id() != 0);
@@ -61,7 +61,7 @@ TEST_CASE("table create: makes a new empty table of a type", "[table-create]") {
 }
 
 TEST_CASE("table create: the catalogue holds what the table was made with", "[table-create]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   auto notes = create<NoteType>(domain, "notes");
   auto links = create<LinkType>(domain, "links");
@@ -72,7 +72,7 @@ TEST_CASE("table create: the catalogue holds what the table was made with", "[ta
   CHECK(tables[0].name == "words");
   CHECK(tables[0].type == "test.word");
   CHECK(tables[0].version_major == 1);
-  CHECK(tables[0].persistence == firn::Persistence::volatile_);
+  CHECK(tables[0].persistence == domain_under_test().table_options().persistence);
   CHECK(tables[0].key_schema == "u64");
   CHECK(tables[0].record_schema == "string");
   CHECK(tables[0].pair_count == 1);
@@ -82,7 +82,7 @@ TEST_CASE("table create: the catalogue holds what the table was made with", "[ta
 }
 
 TEST_CASE("table create: a name that is taken is already_exists", "[table-create]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   REQUIRE(words.insert(1, "one").wait());
   REQUIRE(create_error<WordType>(domain, "words") == "already_exists");
@@ -92,7 +92,7 @@ TEST_CASE("table create: a name that is taken is already_exists", "[table-create
 }
 
 TEST_CASE("table create: names have 1 to 255 bytes", "[table-create]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   REQUIRE(create_error<WordType>(domain, "") == "invalid_argument");
   REQUIRE(create_error<WordType>(domain, std::string(256, 'n')) == "too_large");
   REQUIRE(create_error<WordType>(domain, std::string(255, 'n')) == "");
@@ -101,7 +101,7 @@ TEST_CASE("table create: names have 1 to 255 bytes", "[table-create]") {
 }
 
 TEST_CASE("table create: an unknown segment is not_found", "[table-create]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   for (auto part : {&firn::Placement::inner, &firn::Placement::leaves, &firn::Placement::values}) {
     auto options = volatile_table();
     options.placement.*part = "disk";
@@ -121,7 +121,7 @@ TEST_CASE("table create: a persistent table is unsupported where nothing persist
 
 TEST_CASE("table create: a reference to an undeclared table is invalid_argument",
           "[table-create]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   REQUIRE(create_error<LinkType>(domain, "links") == "invalid_argument");
   auto words = create<WordType>(domain, "words");
   REQUIRE(create_error<LinkType>(domain, "links") == "invalid_argument");
@@ -131,7 +131,7 @@ TEST_CASE("table create: a reference to an undeclared table is invalid_argument"
 
 TEST_CASE("table create: named references must exist and be of a type that is referred to",
           "[table-create]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   auto notes = create<NoteType>(domain, "notes");
   auto bytes = create<firn::BytesType>(domain, "bytes");
@@ -149,7 +149,7 @@ TEST_CASE("table create: named references must exist and be of a type that is re
 }
 
 TEST_CASE("table create: a table may name itself among its references", "[table-create]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   auto notes = create<NoteType>(domain, "notes");
   auto options = volatile_table();
@@ -162,7 +162,7 @@ TEST_CASE("table create: a table may name itself among its references", "[table-
 }
 
 TEST_CASE("table create: keeps the names it is given until it runs", "[table-create]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   auto notes = create<NoteType>(domain, "notes");
   std::string name = "links";
@@ -182,7 +182,7 @@ TEST_CASE("table create: keeps the names it is given until it runs", "[table-cre
 }
 
 TEST_CASE("table create: segments are unsupported in a light domain", "[table-create]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   const auto memory = domain.create_segment("m", firn::MemorySegment{.size = 1 << 20}).wait();
   REQUIRE(error_of(memory) == "unsupported");
   REQUIRE(memory.error().message().find("segments") != std::string::npos);
@@ -194,7 +194,7 @@ TEST_CASE("table create: segments are unsupported in a light domain", "[table-cr
 }
 
 TEST_CASE("table open: finds the table by its name", "[table-open]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   auto others = create<WordType>(domain, "others");
   REQUIRE(words.insert(1, "one").wait());
@@ -207,7 +207,7 @@ TEST_CASE("table open: finds the table by its name", "[table-open]") {
 }
 
 TEST_CASE("table open: handles are cheap and shared", "[table-open]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   std::vector<firn::Table<WordType>> handles(1000, words);
   for (std::size_t i = 0; i < handles.size(); ++i) REQUIRE(handles[i].insert(i, "r").wait());
@@ -216,26 +216,26 @@ TEST_CASE("table open: handles are cheap and shared", "[table-open]") {
 }
 
 TEST_CASE("table open: outlives every handle", "[table-open]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   REQUIRE(create<WordType>(domain, "words").insert(1, "one").wait());
   REQUIRE(found(open<WordType>(domain, "words"), 1) == "one");
 }
 
 TEST_CASE("table open: a missing table is not_found", "[table-open]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   REQUIRE(open_error<WordType>(domain, "words") == "not_found");
   REQUIRE(open_error<WordType>(domain, "") == "invalid_argument");
   REQUIRE(open_error<WordType>(domain, std::string(256, 'n')) == "too_large");
 }
 
 TEST_CASE("table open: another type name is wrong_type", "[table-open]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   REQUIRE(open_error<OtherName>(domain, "words") == "wrong_type");
 }
 
 TEST_CASE("table open: another kind is wrong_type", "[table-open]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   auto notes = create<OtherKind>(domain, "notes");
   REQUIRE(open_error<OtherKind>(domain, "words") == "wrong_type");
@@ -243,39 +243,39 @@ TEST_CASE("table open: another kind is wrong_type", "[table-open]") {
 }
 
 TEST_CASE("table open: another key codec is wrong_type", "[table-open]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   REQUIRE(open_error<OtherKey>(domain, "words") == "wrong_type");
 }
 
 TEST_CASE("table open: another record codec is wrong_type", "[table-open]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   REQUIRE(open_error<OtherRecord>(domain, "words") == "wrong_type");
 }
 
 TEST_CASE("table open: another comparator is wrong_type", "[table-open]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   REQUIRE(open_error<OtherComparator>(domain, "words") == "wrong_type");
 }
 
 TEST_CASE("table open: another major version is wrong_type and another minor one is not",
           "[table-open]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   REQUIRE(open_error<OtherMajor>(domain, "words") == "wrong_type");
   REQUIRE(open_error<OtherMinor>(domain, "words") == "");
 }
 
 TEST_CASE("table open: other hints are no other type", "[table-open]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   REQUIRE(open_error<OtherHints>(domain, "words") == "");
 }
 
 TEST_CASE("table destroy: the catalogue row goes at once", "[table-destroy]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   REQUIRE(words.insert(1, "one").wait());
   const auto used = domain.statistics().memory_used;
@@ -288,7 +288,7 @@ TEST_CASE("table destroy: the catalogue row goes at once", "[table-destroy]") {
 }
 
 TEST_CASE("table destroy: other open handles make it busy", "[table-destroy]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   auto other = open<WordType>(domain, "words");
   const auto answer = domain.destroy_table(std::move(words)).wait();
@@ -299,7 +299,7 @@ TEST_CASE("table destroy: other open handles make it busy", "[table-destroy]") {
 }
 
 TEST_CASE("table destroy: an open cursor makes it busy", "[table-destroy]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   REQUIRE(words.insert(1, "one").wait());
   {
@@ -314,7 +314,7 @@ TEST_CASE("table destroy: an open cursor makes it busy", "[table-destroy]") {
 }
 
 TEST_CASE("table destroy: references from other tables make it busy", "[table-destroy]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   auto notes = create<NoteType>(domain, "notes");
   auto links = create<LinkType>(domain, "links");
@@ -327,7 +327,7 @@ TEST_CASE("table destroy: references from other tables make it busy", "[table-de
 }
 
 TEST_CASE("table destroy: force overrules handles and references", "[table-destroy]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   auto notes = create<NoteType>(domain, "notes");
   auto links = create<LinkType>(domain, "links");
@@ -337,7 +337,7 @@ TEST_CASE("table destroy: force overrules handles and references", "[table-destr
 }
 
 TEST_CASE("table destroy: old handles are invalid_state", "[table-destroy]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   auto old = words;
   REQUIRE(words.insert(1, "one").wait());
@@ -355,7 +355,7 @@ TEST_CASE("table destroy: old handles are invalid_state", "[table-destroy]") {
 }
 
 TEST_CASE("table destroy: ids are never used again and names are", "[table-destroy]") {
-  firn::Domain domain = open_light();
+  firn::Domain domain = open_domain();
   auto words = create<WordType>(domain, "words");
   auto old = words;
   const std::uint64_t id = words.id();

@@ -48,10 +48,10 @@ class History {
     if (state_.factory.capabilities() == Capability::none) return;
     // The sack first: the typed table refers to it.
     for (std::size_t slot = slot_count; slot > 0; --slot) {
-      if (tables_[slot - 1]->id() != 0) continue;
-      Step create;
-      create.act = Act::create_table;
-      tables_[slot - 1]->apply(state_, create);
+      // One that is there already is opened: that brings its comparator.
+      Step step;
+      step.act = tables_[slot - 1]->id() == 0 ? Act::create_table : Act::open_table;
+      tables_[slot - 1]->apply(state_, step);
     }
   }
   void close() {

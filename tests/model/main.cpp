@@ -1,6 +1,6 @@
 // Random histories against a model of tables:
-//   firn_model [--seed N] [--operations N] [--executor MODE] [--domain TYPE] [--seconds N]
-//   [--twice]
+//   firn_model [--seed N] [--operations N] [--executor MODE] [--domain TYPE] [--budget KIB]
+//   [--seconds N] [--twice]
 // MODE: blocking, polled, callback, coroutine, fiber. --twice runs each history a second time and
 // compares the hashes of their traces. A failure is made small and printed as C++.
 #include <charconv>
@@ -22,14 +22,14 @@ struct Arguments {
   std::uint64_t operations = 1'000'000;
   std::uint64_t seconds = 0;  // 0: no limit
   Mode mode = Mode::blocking;
-  const DomainFactory* factory = domain_named("light");
+  DomainFactory factory = *domain_named("light");
   bool twice = false;
 };
 
 int usage(const char* problem) {
   std::fprintf(stderr,
                "firn_model: %s\nusage: firn_model [--seed N] [--operations N] [--executor MODE] "
-               "[--domain TYPE] [--seconds N] [--twice]\n",
+               "[--domain TYPE] [--budget KIB] [--seconds N] [--twice]\n",
                problem);
   return 2;
 }
@@ -61,8 +61,17 @@ int parse_all(int count, char** texts, Arguments& arguments) {
       fine = mode.has_value();
       if (fine) arguments.mode = *mode;
     } else if (name == "--domain") {
-      arguments.factory = domain_named(value);
-      fine = arguments.factory != nullptr;
+      const DomainFactory* factory = domain_named(value);
+      fine = factory != nullptr;
+      if (fine) {
+        arguments.factory.type = factory->type;
+        arguments.factory.path = factory->path;
+        arguments.factory.remove = factory->remove;
+      }
+    } else if (name == "--budget") {
+      std::uint64_t kib = 0;
+      fine = parse(value, kib);
+      arguments.factory.memory_budget = kib << 10;
     } else {
       return usage("an unknown option");
     }
@@ -76,8 +85,8 @@ int report(const Universe& universe, std::vector<Step> steps, const Arguments& a
   std::printf("step %zu: %s\n", outcome.failed_at, outcome.failure.c_str());
   std::fflush(stdout);
   steps.resize(std::min(steps.size(), outcome.failed_at + 1));
-  steps = shrink(universe, std::move(steps), *arguments.factory, runner, shrink_attempts_max);
-  const Outcome small = run_history(universe, steps, *arguments.factory, runner);
+  steps = shrink(universe, std::move(steps), arguments.factory, runner, shrink_attempts_max);
+  const Outcome small = run_history(universe, steps, arguments.factory, runner);
   std::printf("%zu steps still fail, each table being there at the start: %s\n%s", steps.size(),
               small.failure.c_str(), snippet(universe, steps).c_str());
   return 1;
@@ -88,7 +97,7 @@ int run(const Arguments& arguments) {
   std::printf("firn_model --seed %" PRIu64 " --operations %" PRIu64
               " --executor %.*s --domain %.*s\n",
               arguments.seed, arguments.operations, static_cast<int>(mode.size()), mode.data(),
-              static_cast<int>(arguments.factory->name().size()), arguments.factory->name().data());
+              static_cast<int>(arguments.factory.name().size()), arguments.factory.name().data());
   std::fflush(stdout);
   ModeRunner runner(arguments.mode);
   const auto start = std::chrono::steady_clock::now();
@@ -107,7 +116,7 @@ int run(const Arguments& arguments) {
     const std::uint64_t count =
         std::min<std::uint64_t>(arguments.operations - done, steps_per_history);
     for (std::uint64_t at = 0; at < count; ++at) steps.push_back(source.draw());
-    const Outcome outcome = run_history(universe, steps, *arguments.factory, runner);
+    const Outcome outcome = run_history(universe, steps, arguments.factory, runner);
     if (!outcome.failure.empty()) {
       // One history alone repeats it.
       std::printf("failed: seed %" PRIu64 " (keys: %s)\n", arguments.seed + history,
@@ -115,7 +124,7 @@ int run(const Arguments& arguments) {
       return report(universe, std::move(steps), arguments, runner, outcome);
     }
     if (arguments.twice &&
-        run_history(universe, steps, *arguments.factory, runner).trace != outcome.trace) {
+        run_history(universe, steps, arguments.factory, runner).trace != outcome.trace) {
       std::printf("failed: seed %" PRIu64 " gave two traces\n", arguments.seed + history);
       return 1;
     }

@@ -21,6 +21,7 @@ struct LengthOrder {
 };
 struct ByLength : TableType<Bytes, Bytes> {
   static constexpr std::string_view name = "model.by_length";
+  static constexpr Hints hints{.write_heavy = true};  // leaves of 16 KiB
   using Comparator = LengthOrder;
 };
 

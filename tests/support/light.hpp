@@ -1,5 +1,5 @@
-// Light domains for tests, the table types that they are filled with, and short ways to say what a
-// call answered.
+// Domains for tests, of the type that is tested or light ones, the table types that they are filled
+// with, and short ways to say what a call answered.
 #pragma once
 
 #include <firn/firn.hpp>
@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "support/catch.hpp"
+#include "support/domains.hpp"
 
 namespace firn::test {
 
@@ -31,6 +32,25 @@ inline Domain open_light(std::string_view path = "", std::uint64_t memory_budget
   return *std::move(opened);
 }
 
+/// The type that FIRN_DOMAIN names, or light: what the tests of the contract run on.
+inline const tests::DomainFactory& domain_under_test() { return tests::chosen_domains_first(); }
+
+/// The path at which the domain of that name lies.
+inline std::string path_under_test(std::string_view name) { return domain_under_test().path(name); }
+
+/// Many domains are opened under no name at once. Each test begins with none.
+inline Domain open_domain(std::string_view name = "", std::uint64_t memory_budget = 64_MiB) {
+  static int nameless_count = 0;
+  const bool is_named = !name.empty() || domain_under_test().type == DomainType::light;
+  const std::string unique =
+      is_named ? std::string(name) : "nameless" + std::to_string(++nameless_count);
+  DomainOptions options = domain_under_test().options();
+  options.memory_budget = memory_budget;
+  auto opened = Domain::open(path_under_test(unique), options).wait();
+  if (!opened.has_value()) FAIL(opened.error().message());
+  return *std::move(opened);
+}
+
 inline TableOptions volatile_table() {
   TableOptions options;
   options.persistence = Persistence::volatile_;
@@ -39,7 +59,9 @@ inline TableOptions volatile_table() {
 
 template <class Type>
 Table<Type> create(Domain& domain, std::string_view name) {
-  auto made = domain.create_table<Type>(name, volatile_table()).wait();
+  TableOptions options;
+  if (!includes(domain.capabilities(), Capability::persistent)) options = volatile_table();
+  auto made = domain.create_table<Type>(name, options).wait();
   REQUIRE(error_of(made) == "");
   return *std::move(made);
 }

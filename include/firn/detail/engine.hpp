@@ -94,8 +94,17 @@ struct CursorState {
   bool has_lower = false;
   bool has_upper = false;
   Result<void> status;
-  std::uint64_t engine_version = 0;
-  void* engine_place = nullptr;
+  // The engine's own object, made at the first move.
+  static constexpr std::size_t engine_state_size = 64;
+  void (*drop_engine_state)(void* state) noexcept = nullptr;
+  alignas(std::max_align_t) std::byte engine_state[engine_state_size];
+
+  CursorState() noexcept = default;
+  ~CursorState() {
+    if (drop_engine_state != nullptr) drop_engine_state(engine_state);
+  }
+  CursorState(const CursorState&) = delete;
+  CursorState& operator=(const CursorState&) = delete;
 
   [[nodiscard]] Bytes lower() const noexcept { return bounds.view().first(lower_size); }
   [[nodiscard]] Bytes upper() const noexcept { return bounds.view().subview(lower_size); }
@@ -187,6 +196,8 @@ FIRN_API Progress destroy_table(OperationBase& operation, Error& error, DomainCo
                                 TableCore& table, Force force) noexcept;
 FIRN_API Progress list_tables(OperationBase& operation, Error& error, DomainCore& domain,
                               std::vector<TableInfo>& out) noexcept;
+FIRN_API Progress checkpoint_domain(OperationBase& operation, Error& error,
+                                    DomainCore& domain) noexcept;
 FIRN_API Progress create_segment(OperationBase& operation, Error& error, DomainCore& domain,
                                  std::string_view name, const LocalSegment* local,
                                  const MemorySegment* memory, const RemoteSegment* remote) noexcept;

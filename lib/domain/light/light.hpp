@@ -37,6 +37,7 @@ class LightTable final : public TableCore {
 
  private:
   struct Prepared;
+  struct Place;
   enum class Attempt : std::uint8_t { done, needs_memory, refused };
 
   Progress show_large(OperationBase& operation, Error& error, Bytes key, Bytes record,
@@ -44,9 +45,9 @@ class LightTable final : public TableCore {
   Attempt try_write(WriteKind kind, Bytes key, Bytes record, Prepared& prepared,
                     ErrorCode& refusal) noexcept;
   void count_pairs(int by) noexcept;
-  SkipList::Node* destination(const CursorState& cursor, Move move, Bytes target) const noexcept;
+  SkipList::Node* destination(CursorState& cursor, Move move, Bytes target) const noexcept;
   SkipList::Node* last_before(Bytes key) const noexcept;
-  SkipList::Node* first_after(const CursorState& cursor) const noexcept;
+  SkipList::Node* first_after(CursorState& cursor) const noexcept;
 
   LightDomain& light_;
   runtime::Latch latch_;

@@ -14,6 +14,12 @@ struct LightTable::Prepared {
   std::size_t charged = 0;
 };
 
+// The node of a cursor's pair, as long as the list is of that version.
+struct LightTable::Place {
+  std::uint64_t version = 0;
+  SkipList::Node* node = nullptr;
+};
+
 LightTable::LightTable(LightDomain& domain, std::uint64_t id, std::string name,
                        const TypeDescription& type, std::vector<std::uint64_t> references)
     : TableCore(domain, id, std::move(name), type, Persistence::volatile_, std::move(references)),
@@ -210,10 +216,9 @@ SkipList::Node* LightTable::last_before(Bytes key) const noexcept {
 }
 
 // The node after the cursor's pair; without a search if nothing came or went since it was reached.
-SkipList::Node* LightTable::first_after(const CursorState& cursor) const noexcept {
-  if (cursor.engine_version == list_.version()) {
-    return static_cast<SkipList::Node*>(cursor.engine_place)->next[0];
-  }
+SkipList::Node* LightTable::first_after(CursorState& cursor) const noexcept {
+  const Place& place = engine_state_of<Place>(cursor);
+  if (place.version == list_.version()) return place.node->next[0];
   const SkipList::Position position = list_.find(cursor.key.view());
   if (FIRN_PLANTED("cursor-skips-after-erase") && position.node != nullptr) {
     return position.node->next[0];
@@ -222,7 +227,7 @@ SkipList::Node* LightTable::first_after(const CursorState& cursor) const noexcep
 }
 
 // Where the move leads, before the bound on the far side is looked at; null: off the end.
-SkipList::Node* LightTable::destination(const CursorState& cursor, Move move,
+SkipList::Node* LightTable::destination(CursorState& cursor, Move move,
                                         Bytes target) const noexcept {
   const bool at_pair = cursor.place == CursorPlace::at_pair;
   switch (move) {
@@ -268,8 +273,7 @@ Progress LightTable::move_cursor(OperationBase& operation, Error& error, CursorS
       // There is room: neither can fail.
       FIRN_ASSERT(cursor.key.append(node->key()).has_value());
       FIRN_ASSERT(cursor.record.append(node->record->view()).has_value());
-      cursor.engine_version = list_.version();
-      cursor.engine_place = node;
+      engine_state_of<Place>(cursor) = {.version = list_.version(), .node = node};
       // Once for each move, however warm its buffers are: a seed must give one trace.
       FIRN_YIELD("light.move");
       latch_.release_shared();
