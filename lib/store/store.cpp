@@ -385,7 +385,7 @@ SpaceStatistics Store::space_statistics(std::uint8_t segment) const noexcept {
 
 std::uint64_t Store::available_bytes() const noexcept {
   const base::SpinGuard guard(impl_->mutex);
-  return impl_->space_of(segment_zero).available() * impl_->granule_bytes;
+  return impl_->zero().space.available() * impl_->granule_bytes;
 }
 
 Payload Store::payload() const noexcept {
