@@ -55,11 +55,21 @@ ExitCode dump(Output& output, const Arguments& arguments) {
     if (row == nullptr) return database.code();
     return dump_table(output, arguments, database.reader(), *row);
   }
+  std::vector<const domain::CatalogueRow*> rows;
   for (const domain::CatalogueRow& row : database.reader().rows()) {
     // What the next opening empties is no data to keep.
     if (row.state != domain::RowState::live) continue;
     if (row.persistence == Persistence::volatile_) continue;
-    const ExitCode code = dump_table(output, arguments, database.reader(), row);
+    // All that is known beforehand is said before anything is written.
+    if (row.type.comparator != BytewiseOrder::id) {
+      return report(Problem{.error = "a table's keys have a comparator of their own",
+                            .where = table_text(row.name, arguments.path),
+                            .next = {{"firn dump --table NAME", "writes one of the others"}}});
+    }
+    rows.push_back(&row);
+  }
+  for (const domain::CatalogueRow* row : rows) {
+    const ExitCode code = dump_table(output, arguments, database.reader(), *row);
     if (code != ExitCode::ok) return code;
   }
   return ExitCode::ok;
