@@ -132,7 +132,8 @@ class Show(Tables):
         self.make()
         for key in ("", "-1", "1x", "18446744073709551616"):
             self.fails(2, "the key is not a number", "get", "--", self.path, "numbers", key)
-        self.fails(2, "the key is not hexadecimal digits", "get", "--hex", self.path, "words", "abc")
+        self.fails(2, "the key is not hexadecimal digits", "get", "--hex", self.path, "words",
+                   "abc")
         for key in ("a\\", "a\\g0", "\\0"):
             self.fails(2, "the key is not text", "get", self.path, "words", key)
 
@@ -157,7 +158,8 @@ class Show(Tables):
         lines = self.ok("scan", self.path, "bodies", "--keys", "--hex", "--limit", "1")
         self.assertEqual(lines, "000000000000000100000001\n")
         self.assertEqual(self.content(), before)
-        self.fails(2, "the key after --to is not a number", "scan", self.path, "numbers", "--to", "x")
+        self.fails(2, "the key after --to is not a number", "scan", self.path, "numbers",
+                   "--to", "x")
 
     def test_own_comparator_is_refused(self):
         self.make()
@@ -313,7 +315,8 @@ class Change(Tables):
         self.make()
         self.ok("put", "--", self.path, "words", "--hex", "-1")
         self.assertEqual(self.ok("get", self.path, "words", "--", "--hex"), "-1\n")
-        self.assertIn("unknown option '--key'", run("get", self.path, "words", "--key").stderr)
+        self.assertIn("unknown option '--key'",
+                      run("get", self.path, "words", "a", "--key").stderr)
 
     def test_what_cannot_be_put(self):
         self.make()
