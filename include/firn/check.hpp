@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -24,6 +25,13 @@ struct CheckOptions {
 /// What a check found. All sizes are bytes.
 struct CheckReport {
   static constexpr std::size_t damage_listed_max = 1000;
+  struct OfTable {
+    std::uint64_t id = 0;
+    std::string name;
+    std::uint64_t pairs = 0;             ///< counted; 0 if it is not whole
+    std::uint64_t catalogued_pairs = 0;  ///< may differ after a crash: it is told, not relied on
+    bool whole = true;
+  };
 
   std::uint64_t checkpoint = 0;      ///< number of the checkpoint that was checked, the newest one
   std::uint64_t segment_bytes = 0;   ///< the file's size in whole blocks
@@ -32,18 +40,29 @@ struct CheckReport {
   std::uint64_t free_bytes = 0;      ///< that new images may take
   std::uint64_t damaged_pages = 0;   ///< of `pages`; the device may have refused to read them
   std::uint64_t damaged_copies = 0;  ///< of superblocks; the next opening for writing renews them
-  /// One per damaged page, in no order, with its place: the first `damage_listed_max`.
+  std::uint64_t damaged_trees = 0;   ///< of tables and of the catalogue
+  /// Pages of no table; 0 where damage, or a table that is still being freed, hides them.
+  std::uint64_t unreachable_pages = 0;
+  std::vector<OfTable> tables;  ///< of a native domain, as far as the catalogue could be read
+  /// One per damaged page, in no order, and one per tree that is not whole, with its place: the
+  /// first `damage_listed_max`.
   std::vector<Error> damage;
 
-  [[nodiscard]] bool clean() const noexcept { return damaged_pages == 0 && damaged_copies == 0; }
+  [[nodiscard]] bool clean() const noexcept {
+    return damaged_pages == 0 && damaged_copies == 0 && damaged_trees == 0 &&
+           unreachable_pages == 0;
+  }
 };
 
 /// Reads and verifies all that the newest checkpoint in the segment file (or block device) `path`
 /// refers to: superblock, mapping, and every page image; nothing may be named twice or lie outside.
-/// Damaged pages are a success with a report. Damage that hides which pages there are is the error
-/// `corrupt`. Further errors: `not_found` where nothing is, or nothing of Firn; `busy` while a
-/// process has it open for writing; `unsupported_format`, `invalid_argument` where `path` is no
-/// such file, `io_error`, `no_memory`. Blocks; `invalid_state` on a fiber.
+/// In a native domain also the catalogue and every table's tree: each page of its table and level,
+/// keys in order and within the fences, fences as the parents say. (Keys whose order is a
+/// comparator of the type's own are not compared.) Pages are read twice for that, through 64 MiB of
+/// memory. Damaged pages are a success with a report. Damage that hides which pages there are is
+/// the error `corrupt`. Further errors: `not_found` where nothing is, or nothing of Firn; `busy`
+/// while a process has it open for writing; `unsupported_format`, `invalid_argument` where `path`
+/// is no such file, `io_error`, `no_memory`. Blocks; `invalid_state` on a fiber.
 [[nodiscard]] FIRN_API Result<CheckReport> check_segment(std::string_view path,
                                                          const CheckOptions& options = {}) noexcept;
 

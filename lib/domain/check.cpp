@@ -1,5 +1,5 @@
-// Checks of segment files from outside. One thread, one executor of its own: the store is opened
-// for reading on a fiber, then pages are read with many requests under way.
+// Checks of segment files from outside. One thread, one executor of its own: pages are read with
+// many requests under way, then each tree is walked.
 #include <firn/check.hpp>
 
 #include <algorithm>
@@ -8,141 +8,27 @@
 #include <memory>
 #include <new>
 #include <span>
-#include <string>
-#include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "base/allocation.hpp"
-#include "format/superblock.hpp"
-#include "runtime/executor_core.hpp"
-#include "runtime/fiber.hpp"
-#include "segment/fiber_io.hpp"
-#include "segment/file.hpp"
+#include "base/planted.hpp"
+#include "domain/native/reader.hpp"
+#include "domain/opened_segment.hpp"
 #include "store/aligned_block.hpp"
-#include "store/store.hpp"
 
 namespace firn {
 namespace {
 
+using domain::OpenedSegment;
 using format::PageId;
 
 static_assert(SegmentStatistics::class_count == format::size_class_count);
 
-constexpr std::uint64_t mapping_bytes_least = std::uint64_t{256} << 20;
-
-/// A segment's file and the store in it, both for reading only.
-class Opened {
- public:
-  Opened() noexcept = default;
-  Opened(const Opened&) = delete;
-  Opened& operator=(const Opened&) = delete;
-
-  Result<void> open(std::string_view path) noexcept;
-
-  [[nodiscard]] runtime::ExecutorCore& executor() noexcept { return *executor_; }
-  [[nodiscard]] store::Store& store() noexcept { return *store_; }
-  [[nodiscard]] const segment::FileBackend& file() const noexcept { return *file_; }
-  /// A valid superblock of the domain, for what never changes in it.
-  [[nodiscard]] const format::Superblock& superblock() const noexcept { return superblock_; }
-
- private:
-  template <class Work>
-  Result<void> on_fiber(Work&& work) noexcept;
-  Result<void> look_for_superblock() noexcept;
-
-  // In the order of their lives: the last one goes first.
-  std::unique_ptr<runtime::ExecutorCore> executor_;
-  std::unique_ptr<segment::FileBackend> file_;
-  std::unique_ptr<store::Store> store_;
-  format::Superblock superblock_;
-};
-
-Result<void> Opened::open(std::string_view path) noexcept {
-  if (runtime::current_fiber() != nullptr) {
-    return fail(ErrorCode::invalid_state, "a check blocks: call it outside of fibers");
-  }
-  if (path.find('\0') != std::string_view::npos) {
-    return fail(ErrorCode::invalid_argument, "the path holds a zero byte");
-  }
-  std::string name;
-  FIRN_TRY(base::guard_allocation([&] { name = path; }));
-  FIRN_TRY_ASSIGN(file_, segment::FileBackend::open(name.c_str(), {.read_only = true}));
-  FIRN_TRY_ASSIGN(auto* const core, runtime::ExecutorCore::create());
-  executor_.reset(core);
-  return on_fiber([this]() noexcept -> Result<void> {
-    FIRN_TRY(look_for_superblock());
-    store::StoreOptions options;
-    // A whole mapping takes half a percent of the pages; ids that lie far apart take more.
-    options.mapping_bytes_max = mapping_bytes_least + file_->size() / 8;
-    FIRN_TRY_ASSIGN(store_, store::Store::open_read_only(*executor_, *file_, options));
-    return {};
-  });
-}
-
-// Runs `work()` to its end on a fiber, while this thread ticks.
-template <class Work>
-Result<void> Opened::on_fiber(Work&& work) noexcept {
-  struct Job {
-    std::remove_reference_t<Work>* work;
-    Result<void> outcome;
-    bool done;
-  } job{&work, {}, false};
-  FIRN_TRY_ASSIGN(runtime::Fiber* const fiber,
-                  executor_->fibers().prepare(*executor_, sizeof(Job*), alignof(Job*)));
-  ::new (fiber->memory) Job*(&job);
-  runtime::FiberPool::start(*fiber, [](void* memory) noexcept {
-    Job& its = **std::launder(static_cast<Job**>(memory));
-    its.outcome = (*its.work)();
-    its.done = true;
-  });
-  while (!job.done) {
-    if (executor_->tick(std::chrono::nanoseconds::zero()) == 0 && !job.done) {
-      executor_->wait_for_work();
-    }
-  }
-  return job.outcome;
-}
-
-// Tells what was never Firn's from what is damaged, which the store cannot: to it, four blocks
-// without a whole superblock are damage.
-Result<void> Opened::look_for_superblock() noexcept {
-  Failure none = fail(ErrorCode::not_found, "no Firn segment: there is no superblock in it");
-  none.error.place = segment::place_in(file_->id());
-  if (file_->size() < format::superblock_area_bytes) {
-    none.error.detail = "no Firn segment: it ends after {} bytes";
-    none.error.value = file_->size();
-    return none;
-  }
-  FIRN_TRY_ASSIGN(const auto area, store::AlignedBlock::make(format::superblock_area_bytes));
-  std::array<segment::Request, 4> requests;
-  for (unsigned index = 0; index < requests.size(); ++index) {
-    requests[index].offset = format::superblock_offset(index / 2, index % 2);
-    requests[index].set_buffer(area.data() + requests[index].offset, format::superblock_bytes);
-  }
-  static_cast<void>(segment::await_all(*file_, *executor_, requests));
-  bool anything = false;
-  for (const segment::Request& request : requests) {
-    if (!request.outcome.has_value()) {
-      anything = true;  // perhaps one is there: the store says what follows
-      continue;
-    }
-    const Bytes block(area.data() + request.offset, format::superblock_bytes);
-    format::Superblock found;
-    const format::SuperblockState state = format::decode_superblock(block, found);
-    // Damage to the magic itself is left to its three copies.
-    anything = anything || found.magic == format::Superblock::magic_text;
-    if (state == format::SuperblockState::valid && found.number > superblock_.number) {
-      superblock_ = found;
-    }
-  }
-  if (!anything) return none;
-  return {};
-}
-
 /// Reads pages one size class after the other, as many at once as there is memory for.
 class Verification {
  public:
-  Verification(Opened& opened, const CheckOptions& options, CheckReport& report) noexcept
+  Verification(OpenedSegment& opened, const CheckOptions& options, CheckReport& report) noexcept
       : opened_(opened), options_(options), report_(report) {}
 
   Result<void> run() noexcept;
@@ -162,7 +48,7 @@ class Verification {
   void wait_for_all() noexcept;
   void tick() noexcept;
 
-  Opened& opened_;
+  OpenedSegment& opened_;
   const CheckOptions& options_;
   CheckReport& report_;
   store::AlignedBlock* buffer_ = nullptr;
@@ -243,11 +129,11 @@ void Verification::tick() noexcept {
   }
 }
 
-std::uint64_t granules_to_bytes(const Opened& opened, std::uint64_t granules) noexcept {
+std::uint64_t granules_to_bytes(const OpenedSegment& opened, std::uint64_t granules) noexcept {
   return granules * opened.superblock().granule_bytes;
 }
 
-void fill_group(const Opened& opened, const store::SpaceStatistics::OfGroup& from,
+void fill_group(const OpenedSegment& opened, const store::SpaceStatistics::OfGroup& from,
                 SegmentStatistics::OfGroup& to) noexcept {
   to.chunks = from.chunks;
   to.live_bytes = granules_to_bytes(opened, from.live);
@@ -255,7 +141,7 @@ void fill_group(const Opened& opened, const store::SpaceStatistics::OfGroup& fro
   to.free_bytes = granules_to_bytes(opened, from.free);
 }
 
-void fill_classes(Opened& opened, SegmentStatistics& statistics) noexcept {
+void fill_classes(OpenedSegment& opened, SegmentStatistics& statistics) noexcept {
   for (unsigned size_class = 0; size_class < format::size_class_count; ++size_class) {
     statistics.classes[size_class].page_bytes = format::page_bytes(size_class);
   }
@@ -272,10 +158,67 @@ void fill_classes(Opened& opened, SegmentStatistics& statistics) noexcept {
   }
 }
 
+// What is wrong in a tree is listed once: a page that cannot be read is listed already, and only
+// its table is added.
+void add_damage(CheckReport& report, const Error& error) noexcept {
+  const auto listed =
+      std::find_if(report.damage.begin(), report.damage.end(), [&](const Error& one) {
+        return one.place.page == error.place.page && one.place.segment == error.place.segment;
+      });
+  if (error.place.page != Place::none && listed != report.damage.end()) {
+    listed->place.table = error.place.table;
+  } else if (report.damage.size() < CheckReport::damage_listed_max) {
+    report.damage.push_back(error);  // there is room
+  }
+}
+
+// Walks every tree. Damage is reported; what is returned could not be looked at.
+Result<void> check_tables(OpenedSegment& opened, CheckReport& report) noexcept {
+  domain::Reader reader(opened);
+  const auto take = [&report](const Result<void>& walked) noexcept -> Result<void> {
+    if (walked.has_value()) return {};
+    const ErrorCode code = walked.error().code;
+    if (code != ErrorCode::corrupt && code != ErrorCode::io_error) return walked;
+    ++report.damaged_trees;
+    add_damage(report, walked.error());
+    return {};
+  };
+  const Result<void> read = reader.open();
+  FIRN_TRY(take(read));
+  if (!read.has_value() || !reader.has_catalogue()) return {};
+  tree::Census whole;
+  FIRN_TRY(take(reader.census_of_catalogue(whole)));
+  std::uint64_t reached = whole.pages();
+  bool all_counted = report.damaged_trees == 0;
+  for (const domain::CatalogueRow& row : reader.rows()) {
+    // A tree that is being freed is no whole one.
+    const bool destroyed = row.state == domain::RowState::destroyed;
+    all_counted = all_counted && !destroyed && !row.former_root.valid();
+    if (destroyed) continue;
+    domain::TableReader table(reader, row);
+    tree::Census census;
+    const Result<void> walked =
+        FIRN_PLANTED("check-skips-trees") ? Result<void>() : table.census(census);
+    FIRN_TRY(take(walked));
+    all_counted = all_counted && walked.has_value();
+    reached += census.pages();
+    if (FIRN_PLANTED("check-misses-values")) reached -= census.value_pages;
+    FIRN_TRY(base::guard_allocation([&] {
+      report.tables.push_back({.id = row.id,
+                               .name = row.name,
+                               .pairs = census.pairs,
+                               .catalogued_pairs = row.pair_count,
+                               .whole = walked.has_value()});
+    }));
+  }
+  if (all_counted && report.pages > reached) report.unreachable_pages = report.pages - reached;
+  return {};
+}
+
 }  // namespace
 
 Result<CheckReport> check_segment(std::string_view path, const CheckOptions& options) noexcept {
-  Opened opened;
+  OpenedSegment opened;
   FIRN_TRY(opened.open(path));
   const store::StoreStatistics of_store = opened.store().statistics();
   const store::SpaceStatistics of_space = opened.store().space_statistics();
@@ -290,11 +233,13 @@ Result<CheckReport> check_segment(std::string_view path, const CheckOptions& opt
                                                  Verification(opened, options, report));
   if (verification == nullptr) return fail(ErrorCode::no_memory, "no memory for a check");
   FIRN_TRY(verification->run());
+  verification.reset();
+  FIRN_TRY(check_tables(opened, report));
   return report;
 }
 
 Result<SegmentStatistics> segment_statistics(std::string_view path) noexcept {
-  Opened opened;
+  OpenedSegment opened;
   FIRN_TRY(opened.open(path));
   const store::StoreStatistics of_store = opened.store().statistics();
   const store::SpaceStatistics of_space = opened.store().space_statistics();

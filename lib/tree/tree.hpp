@@ -41,6 +41,7 @@ struct Shape {
   std::uint8_t leaf_class = 1;   ///< size class of its leaves, 0 to 4; larger where keys need it
   std::uint32_t inline_max = 0;  ///< bytes; larger values lie apart; 0: a quarter of a leaf
   CompareFunction compare = nullptr;  ///< null: unsigned bytes
+  bool order_known = true;  ///< false: `compare` only stands for one that is not; for census only
 };
 
 struct Seek;
@@ -92,6 +93,10 @@ struct Census {
   std::uint64_t pairs = 0;
   std::uint64_t leaf_used_bytes = 0;  ///< of the leaves' classes
   std::uint64_t leaf_capacity_bytes = 0;
+
+  [[nodiscard]] std::uint64_t pages() const noexcept {
+    return inner_pages + leaf_pages + value_pages;
+  }
 };
 
 class Tree {

@@ -24,6 +24,14 @@ struct Command {
 #define FIRN_COMMANDS(COMMAND) \
   COMMAND(check)               \
   COMMAND(stat)                \
+  COMMAND(schema)              \
+  COMMAND(tree)                \
+  COMMAND(get)                 \
+  COMMAND(put)                 \
+  COMMAND(del)                 \
+  COMMAND(scan)                \
+  COMMAND(dump)                \
+  COMMAND(load)                \
   COMMAND(bench)               \
   COMMAND(doctor)              \
   COMMAND(errors)              \

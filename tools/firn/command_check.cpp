@@ -1,4 +1,6 @@
-// firn check FILE: reads and verifies all that a segment's newest checkpoint refers to.
+// firn check FILE: reads and verifies all that a segment's newest checkpoint refers to, and the
+// tables of a native domain in it.
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -15,18 +17,36 @@
 namespace firn::cli {
 namespace {
 
+// "segment 0 ('FILE'), page 17, table 'users'".
+std::string where(const Place& place, const CheckReport& found, const std::string& path) {
+  std::string text = place_text(place, path);
+  if (place.table == Place::none) return text;
+  const auto table = std::ranges::find(found.tables, place.table, &CheckReport::OfTable::id);
+  if (table != found.tables.end()) return text + fmt::format(", table {}", in_quotes(table->name));
+  return text + fmt::format(", table {}", place.table);
+}
+
 nlohmann::ordered_json to_json(const Error& error) {
   nlohmann::ordered_json row{{"code", name_of(error.code)}, {"error", text_of(error)}};
   if (error.place.segment != static_cast<std::uint32_t>(Place::none)) {
     row["segment"] = error.place.segment;
   }
   if (error.place.page != Place::none) row["page"] = error.place.page;
+  if (error.place.table != Place::none) row["table"] = error.place.table;
   return row;
 }
 
 void print_json(Output& output, const CheckReport& found, const std::string& path) {
   auto damage = nlohmann::ordered_json::array();
   for (const Error& error : found.damage) damage.push_back(to_json(error));
+  auto tables = nlohmann::ordered_json::array();
+  for (const CheckReport::OfTable& table : found.tables) {
+    tables.push_back({{"id", table.id},
+                      {"name", table.name},
+                      {"pairs", table.pairs},
+                      {"catalogued_pairs", table.catalogued_pairs},
+                      {"whole", table.whole}});
+  }
   output.json({{"file", path},
                {"clean", found.clean()},
                {"complete", true},
@@ -37,6 +57,9 @@ void print_json(Output& output, const CheckReport& found, const std::string& pat
                {"free_bytes", found.free_bytes},
                {"damaged_pages", found.damaged_pages},
                {"damaged_superblock_copies", found.damaged_copies},
+               {"damaged_trees", found.damaged_trees},
+               {"unreachable_pages", found.unreachable_pages},
+               {"tables", tables},
                {"damage", damage}});
 }
 
@@ -44,7 +67,7 @@ void print_json(Output& output, const CheckReport& found, const std::string& pat
 void print_text(Output& output, const CheckReport& found, const std::string& path) {
   for (const Error& error : found.damage) {
     report(Problem{.error = text_of(error),
-                   .where = place_text(error.place, path),
+                   .where = where(error.place, found, path),
                    .next = {{"restore the file from a copy; what is not listed here is whole"}}});
   }
   if (found.damaged_pages > found.damage.size()) {
@@ -60,16 +83,31 @@ void print_text(Output& output, const CheckReport& found, const std::string& pat
         .where = in_quotes(path),
         .next = {{"open the domain: that renews them; nothing else is lost by it"}}});
   }
+  if (found.unreachable_pages > 0) {
+    report(Problem{.error = fmt::format("{} pages belong to no table", found.unreachable_pages),
+                   .where = in_quotes(path),
+                   .next = {{"dump the tables and load them into a new file: only room is lost"}}});
+  }
   const std::string verdict = found.clean() ? output.coloured(Colour::green, "clean")
                                             : output.coloured(Colour::red, "damaged");
-  output.text(fmt::format(
+  std::string text = fmt::format(
       "{}: {}\n"
       "  checkpoint  {}\n"
       "  pages       {} verified, {} of them damaged\n"
       "  images      {}\n"
       "  free        {} of {}\n",
       in_quotes(path), verdict, found.checkpoint, found.pages, found.damaged_pages,
-      size_text(found.image_bytes), size_text(found.free_bytes), size_text(found.segment_bytes)));
+      size_text(found.image_bytes), size_text(found.free_bytes), size_text(found.segment_bytes));
+  for (const CheckReport::OfTable& table : found.tables) {
+    text += fmt::format("  table       {}: {}", in_quotes(table.name),
+                        table.whole ? fmt::format("{} pairs", table.pairs) : "not whole");
+    if (table.whole && table.pairs != table.catalogued_pairs) {
+      text +=
+          fmt::format(" (the catalogue says {}, as may be after a crash)", table.catalogued_pairs);
+    }
+    text += '\n';
+  }
+  output.text(text);
 }
 
 ExitCode check(Output& output, const std::string& path) {
@@ -106,6 +144,6 @@ Action prepare(CLI::App& app) {
 
 }  // namespace
 
-const Command check_command = {"check", "verify every page in a segment's file", prepare};
+const Command check_command = {"check", "verify every page and table in a segment's file", prepare};
 
 }  // namespace firn::cli

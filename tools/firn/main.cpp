@@ -117,9 +117,9 @@ ExitCode run(const Command& command, std::vector<std::string> arguments, bool wa
         .where = fmt::format("firn {}", command.name),
         .next = {{fmt::format("firn {} --help", command.name), "shows the arguments it takes"}}});
   }
-  if (const auto left = app.remaining(); !left.empty()) {
-    return unexpected(app, command, left.front());
-  }
+  std::vector<std::string> left = app.remaining();
+  std::erase(left, "--");  // read by CLI11, and kept all the same: no options come after it
+  if (!left.empty()) return unexpected(app, command, left.front());
   Output output(wants_json);
   return finish(action(output), output);
 }

@@ -14,7 +14,7 @@ namespace firn::cli {
 /// Exit codes of every subcommand; docs/firn.1 explains them.
 enum class ExitCode : int {
   ok = 0,
-  damage = 1,      ///< it ran, and what it found is bad
+  damage = 1,      ///< it ran, and what it found is bad, or nothing
   cannot_run = 2,  ///< usage or environment; nothing was printed to stdout
 };
 

@@ -33,6 +33,10 @@ namespace firn::domain {
 
 class NativeDomain;
 
+/// How a pool of `budget` bytes is laid out for pages of a segment of that size.
+[[nodiscard]] buffer::PoolOptions pool_options(std::uint64_t budget,
+                                               std::uint64_t segment_bytes) noexcept;
+
 // Shared between threads.
 class NativeTable final : public TableCore {
  public:

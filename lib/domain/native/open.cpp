@@ -21,9 +21,9 @@ constexpr std::uint64_t budget_per_read = 32 * 1024;
 // Address space is reserved for so much data, at least; of 128 TiB each domain takes 36 times that.
 constexpr std::uint64_t data_bytes_min = 32ULL << 30;
 
-buffer::PoolOptions pool_options(const DomainOptions& options,
-                                 std::uint64_t segment_bytes) noexcept {
-  const std::uint64_t budget = options.memory_budget;
+}  // namespace
+
+buffer::PoolOptions pool_options(std::uint64_t budget, std::uint64_t segment_bytes) noexcept {
   buffer::PoolOptions pool;
   pool.memory_budget = budget;
   pool.memory_budget_max = budget;
@@ -35,8 +35,6 @@ buffer::PoolOptions pool_options(const DomainOptions& options,
                                      8 * std::min(segment_bytes, 64 * data_bytes_min)});
   return pool;
 }
-
-}  // namespace
 
 // Files are opened, and domains recovered, on the domain's executor: only its thread may block.
 class OpenJob final : public Job {
@@ -159,7 +157,8 @@ Result<void> NativeDomain::open_store() noexcept {
 }
 
 Result<void> NativeDomain::open_pool() noexcept {
-  auto made = buffer::Pool::create(*store_, pool_options(options(), segment_->size()));
+  auto made =
+      buffer::Pool::create(*store_, pool_options(options().memory_budget, segment_->size()));
   if (!made.has_value()) return fail(made.error());
   pool_ = *std::move(made);
   tree::Tree::register_kinds(*pool_);
