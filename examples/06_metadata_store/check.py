@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""check.py PROGRAM: makes a small tree of everything that is odd in a file system, and checks that
-`demo` agrees with it, that each spoiled record is found, what the commands print, and that wrong
-uses are refused."""
+"""check.py PROGRAM: makes a small tree of everything that is odd in a file system, and checks, for
+native and light domains, that `demo` agrees with it, that each spoiled record is found, what the
+commands print, that a store is brought up to date, and that wrong uses are refused."""
 import os
 import shutil
 import socket
@@ -48,6 +48,9 @@ def make_tree(root):
         os.close(here)
 
 
+TYPES = (["--type", "native", "--least", "1MiB"], ["--type", "light"])
+
+
 def expect(what, arguments, status, stdout=(), stderr=(), text_in="", **options):
     """Runs the program; each text of `stdout` and `stderr` must be in what it writes there."""
     global failures
@@ -75,7 +78,7 @@ def check_unreadable(tree, folder):
         if probe.returncode != 0:
             print("another user cannot run the program here: unreadable directories not checked")
             return
-    expect("unreadable", ["demo", tree], 0,
+    expect("unreadable", ["--least", "1MiB", "demo", tree], 0,
            ["unreadable directories            1", "closed: Permission denied",
             "every answer is equal"], **options)
     expect("unreadable index", ["index", tree, "--", "ls", "closed"], 0,
@@ -84,15 +87,18 @@ def check_unreadable(tree, folder):
 
 
 def check_commands(tree):
-    def run(*commands):
-        words = [word for command in commands for word in ("--", *command)]
-        return expect(str(commands), ["index", tree, *words], 0)
-
     def same(what, printed, expected):
         global failures
         if printed != expected:
             failures += 1
             print(f"{what}: printed {printed!r}, expected {expected!r}")
+
+    def run(*commands):
+        words = [word for command in commands for word in ("--", *command)]
+        native, light = (expect(str(commands), [*options, "index", tree, *words], 0)
+                         for options in TYPES)
+        same("native and light", native, light)
+        return native
 
     listed = run(["ls"]).splitlines()
     names = [line.split(" ")[-1] for line in listed if "->" not in line]
@@ -114,6 +120,36 @@ def check_commands(tree):
     same("quit", "large" in piped, False)
 
 
+def check_update(tree, folder):
+    """A store that is there is opened, and brought up to date with what has changed."""
+    join = os.path.join
+    path = join(folder, "store")
+    options = ["--path", path, "--least", "1KiB"]
+    expect("first", [*options, "demo", tree], 0, ["327 unchanged", "every answer is equal"])
+    expect("filled", [*options, "demo", tree], 0, ["0 updates", "every answer is equal"])
+    expect("open", [*options, "open", "--", "largest", "1"], 0, [f"5,000,000 {tree}/large"])
+    expect("other", [*options, "index", folder], 1, (), ["already_exists"])
+    copy = join(folder, "copy")
+    shutil.copytree(join(tree, "sub"), copy, symlinks=True)
+    os.rename(copy, join(tree, "empty", "moved"))
+    write(join(tree, "plain.txt"), 200)
+    os.unlink(join(tree, "large"))
+    os.mkdir(join(tree, "large"))
+    os.unlink(join(tree, "sub", "hard1"))
+    os.link(join(tree, "sub", "second.txt"), join(tree, "second"))
+    expect("changed", [*options, "index", tree, "--", "stat", "plain.txt"], 0,
+           ["200 bytes", "links   2, of them 2 here"])
+    expect("again", [*options, "demo", tree], 0, ["0 updates", "every answer is equal"])
+    for name in ("empty/moved", "large"):
+        shutil.rmtree(join(tree, name))
+    os.unlink(join(tree, "second"))
+    os.link(join(tree, "plain.txt"), join(tree, "sub", "hard1"))
+    write(join(tree, "plain.txt"), 100)
+    write(join(tree, "large"), 5_000_000)
+    expect("changed back", [*options, "demo", tree], 0, [
+        "0 updates", "1 inodes under 3 names", "every answer is equal"])
+
+
 def check_refusals(tree):
     index = ["index", tree, "--"]
     for arguments, status, text in (
@@ -125,7 +161,11 @@ def check_refusals(tree):
             (["inedx", tree], 2, "no such command: inedx"),
             (["--tpye", "light", "demo"], 2, "no such option: --tpye"),
             (["--type", "lihgt", "demo"], 2, "the nearest one is 'light'"),
-            (["--type", "native", "demo", tree], 2, "unsupported"),
+            (["--type", "db5", "demo", tree], 2, "unsupported"),
+            (["--path", tree + "/gone/file", "index", tree], 1, "not_found"),
+            (["--path", tree + "/gone", "open"], 2, "No such file or directory"),
+            (["--type", "light", "open"], 2, "open needs the --path"),
+            (["--least", "x", "demo"], 2, "--least: "),
             (["--memory", "much", "demo"], 2, "64MiB"),
             (["--memory"], 2, "--memory needs a value"),
             (["--seed", "x", "demo"], 2, "--seed needs a number"),
@@ -139,7 +179,8 @@ def check_refusals(tree):
             (index + ["find", "sub"], 2, "usage: find"),
             (index + ["find", "large", "-name", "x"], 2, "not a directory"),
             (index + ["largest", "-1"], 2, "N is a number"),
-            (["--memory", "1MiB", "demo", "/usr/share"], 1, "no_memory")):
+            (["--memory", "1KiB", "demo", tree], 2, "invalid_argument"),
+            (["--type", "light", "--memory", "1MiB", "demo", "/usr/share"], 1, "no_memory")):
         out, err = ([], [text])
         expect(str(arguments), arguments, status, out, err)
 
@@ -150,13 +191,17 @@ def main():
         tree = os.path.join(folder, "tree")
         make_tree(os.fsencode(tree))
         expect("help", ["--help"], 0, ["usage:", "largest"])
-        expect("demo", ["demo", tree], 0, [
-            "every answer is equal", "1 inodes under 3 names", "3 symlink targets",
-            "entries                         327", "further hard links                2"])
-        for what in ("mode", "time", "names", "name", "parent", "body"):
-            for seed in ("3", "9"):
-                expect(f"spoiled {what}", ["--spoil", what, "--seed", seed, "demo", tree], 1,
-                       ["DIFFERENCE: ", "FAILED"])
+        for options in TYPES:
+            expect("demo", [*options, "demo", tree], 0, [
+                "every answer is equal", "1 inodes under 3 names", "3 symlink targets",
+                "entries                         327", "further hard links                2",
+                "0 changed, 0 new, 0 gone; 0 updates"])
+            for what in ("mode", "time", "names", "name", "parent", "body"):
+                for seed in ("3", "9"):
+                    expect(f"spoiled {what}",
+                           [*options, "--spoil", what, "--seed", seed, "demo", tree], 1,
+                           ["DIFFERENCE: ", "FAILED"])
+        check_update(tree, folder)
         check_unreadable(tree, folder)
         check_commands(tree)
         check_refusals(tree)

@@ -24,7 +24,10 @@ std::string rate(std::uint64_t count, double seconds) {
 class Comparison {
  public:
   Comparison(MetadataStore& store, const IndexReport& report, std::string root, std::uint64_t seed)
-      : store_(store), report_(report), root_(std::move(root)), truth_(store, report.begun, seed) {}
+      : store_(store),
+        report_(report),
+        root_(std::move(root)),
+        truth_(store, report.begun, report.entries, seed) {}
 
   firn::Result<bool> run(bool cross_file_systems) {
     FIRN_TRY(truth_.walk(root_, cross_file_systems));
@@ -179,6 +182,7 @@ class Comparison {
   firn::Result<void> compare_stat() {
     if (failed()) return {};
     const Clock::time_point begun = Clock::now();
+    const firn::DomainStatistics before = store_.domain().statistics();
     std::vector<Entry> found;
     for (const std::string& path : truth_.sample) {
       FIRN_TRY_ASSIGN(auto entry, store_.run(store_.resolve(path)));
@@ -189,6 +193,12 @@ class Comparison {
       found.push_back(std::move(*entry));
     }
     const double seconds = seconds_since(begun);
+    const firn::DomainStatistics after = store_.domain().statistics();
+    char reads[64];
+    std::snprintf(reads, sizeof reads, "%.3f device reads per lookup",
+                  static_cast<double>(after.page_reads - before.page_reads) /
+                      static_cast<double>(
+                          std::max<std::uint64_t>(1, after.lookup_count - before.lookup_count)));
     std::uint64_t compared = 0;
     for (std::size_t index = 0; index < found.size(); ++index) {
       const std::string path = root_ + (root_ == "/" ? "" : "/") + truth_.sample[index];
@@ -209,7 +219,8 @@ class Comparison {
       differ(truth_.changed(status), "stat " + escaped(path) + ": the store has another " + what);
       if (failed()) return {};
     }
-    equal("stat", grouped(compared) + " random paths (" + rate(found.size(), seconds) + ")");
+    equal("stat",
+          grouped(compared) + " random paths (" + rate(found.size(), seconds) + ", " + reads + ")");
     return {};
   }
 
@@ -218,7 +229,7 @@ class Comparison {
     if (failed()) return {};
     const Clock::time_point begun = Clock::now();
     std::uint64_t count = 0;
-    auto cursor = store_.dirents().cursor();
+    auto cursor = store_.dirents().cursor(store_.dirent_range());
     while (cursor.next().wait().value_or(false)) {
       FIRN_TRY_ASSIGN(auto inode, store_.domain().follow(cursor.record().inode).wait());
       if (inode) {

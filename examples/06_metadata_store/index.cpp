@@ -4,9 +4,13 @@
 #include <cstdio>
 #include <cstring>
 #include <ctime>
+#include <map>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "progress.hpp"
+#include "queries.hpp"
 
 namespace mdfs {
 namespace {
@@ -20,11 +24,18 @@ std::uint32_t checksum_of(std::string_view text) noexcept {
   return sum;
 }
 
-// Turns what the walk meets into writes, of which many are under way at a time: each entry is a
-// coroutine on the store's executor.
+// Turns what the walk meets into writes, of which many are under way at a time: each new entry is a
+// coroutine on the store's executor. What the store knows already is listed by directory, compared
+// and crossed off; what is left over in the end is there no longer.
 class Indexer final : public WalkVisitor {
  public:
   explicit Indexer(MetadataStore& store) : store_(store) {}
+
+  firn::Result<void> start() {
+    FIRN_TRY_ASSIGN(auto root, store_.inodes().lookup(store_.root_id()).wait());
+    if (root) known_[0].emplace(root->name, Entry{root->name, store_.root_id(), *root});
+    return {};
+  }
 
   std::uint64_t meet(WalkedEntry walked, double part) override {
     const struct stat& status = walked.status;
@@ -38,9 +49,16 @@ class Indexer final : public WalkVisitor {
     entry.name = std::move(walked.name);
     count(entry.inode.kind);
     progress_.show(part, report_.entries);
+    std::optional<Entry> known = take_known(entry.parent, entry.name);
+    if (known && is_same(*known, entry)) return meet_again(std::move(*known), entry);
+    if (known) remove(entry.parent, std::move(*known));
+    ++report_.added;
     if (entry.inode.kind != Kind::directory && entry.inode.links > 1) {
       // Names are counted by reading and writing again, so links are added one after the other.
+      NewEntry found = entry;
       note(store_.run(store_.add_link(std::move(entry))));
+      // Its other names may be known with a link less.
+      if (report_.found_before && outcome_) note(store_.refresh_named(found));
       return 0;
     }
     const std::uint64_t id = store_.new_id();
@@ -65,6 +83,12 @@ class Indexer final : public WalkVisitor {
 
   firn::Result<IndexReport> finish(WalkCounts counts) {
     finish_all();
+    for (auto& [directory, entries] : known_) {
+      for (auto& [name, entry] : entries) remove(directory, std::move(entry));
+    }
+    for (const std::uint64_t directory : incomplete_) {
+      if (outcome_) note(store_.set_contents(directory, Contents::complete));
+    }
     FIRN_TRY(outcome_);
     report_.walk = counts;
     FIRN_TRY_ASSIGN(report_.hard_links, further_names());
@@ -81,10 +105,51 @@ class Indexer final : public WalkVisitor {
        : kind == Kind::symlink   ? report_.symlinks
                                  : report_.others);
   }
-  void note(const firn::Result<void>& result) {
-    if (!result && outcome_) outcome_ = result;
+  template <class T>
+  void note(const firn::Result<T>& result) {
+    if (!result && outcome_) outcome_ = firn::fail(result.error());
+  }
+
+  std::optional<Entry> take_known(std::uint64_t directory, const std::string& name) {
+    const auto entries = known_.find(directory);
+    if (entries == known_.end()) return std::nullopt;
+    auto found = entries->second.extract(name);
+    if (entries->second.empty()) known_.erase(entries);
+    if (found.empty()) return std::nullopt;
+    return std::move(found.mapped());
+  }
+  // A file with a link more or less has been given or has lost a name: its names are counted anew.
+  static bool is_same(const Entry& known, const NewEntry& found) {
+    if (found.parent == 0) return true;
+    return known.inode.same_file(found.inode) &&
+           (found.inode.kind == Kind::directory || known.inode.links == found.inode.links);
+  }
+  std::uint64_t meet_again(Entry known, const NewEntry& found) {
+    report_.found_before = true;
+    const std::uint64_t id = known.id;
+    const auto changed = store_.refresh(known, found, false);
+    note(changed);
+    ++(changed.value_or(false) ? report_.changed : report_.unchanged);
+    if (known.inode.kind != Kind::directory) return id;
+    if (known.inode.contents != Contents::complete) incomplete_.insert(id);
+    auto entries = list(store_, known);
+    note(entries);
+    if (!entries) return id;
+    for (Entry& entry : *entries) {
+      std::string name = entry.name;
+      known_[id].emplace(std::move(name), std::move(entry));
+    }
+    return id;
+  }
+  void remove(std::uint64_t directory, Entry entry) {
+    if (!outcome_) return;
+    report_.found_before = true;
+    const auto count = store_.remove(directory, std::move(entry));
+    note(count);
+    report_.removed += count.value_or(0);
   }
   void mark(std::uint64_t directory, Contents contents) {
+    incomplete_.erase(directory);
     finish_all();  // the directory's own entry may still be under way
     if (outcome_) note(store_.set_contents(directory, contents));
   }
@@ -107,7 +172,7 @@ class Indexer final : public WalkVisitor {
   }
   firn::Result<std::uint64_t> further_names() {
     std::uint64_t further = 0;
-    auto cursor = store_.origins().cursor();
+    auto cursor = store_.origins().cursor(store_.origin_range());
     while (cursor.next().wait().value_or(false)) {
       FIRN_TRY_ASSIGN(auto inode, store_.domain().follow(cursor.record()).wait());
       if (inode) further += inode->names - 1;
@@ -117,6 +182,8 @@ class Indexer final : public WalkVisitor {
   }
 
   MetadataStore& store_;
+  std::map<std::uint64_t, std::map<std::string, Entry>> known_;  // by directory, not yet met again
+  std::set<std::uint64_t> incomplete_;  // directories known as such and not met as such
   std::vector<firn::Task<firn::Result<void>>> writes_;
   IndexReport report_;
   firn::Result<void> outcome_;
@@ -155,6 +222,7 @@ firn::Result<IndexReport> index_tree(MetadataStore& store, int directory, const 
   clock_gettime(CLOCK_REALTIME_COARSE, &begun);
   const auto start = std::chrono::steady_clock::now();
   Indexer indexer(store);
+  FIRN_TRY(indexer.start());
   const WalkCounts counts = walk(directory, path, cross_file_systems, indexer);
   FIRN_TRY_ASSIGN(IndexReport report, indexer.finish(counts));
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -177,13 +245,13 @@ void print(const IndexReport& report, MetadataStore& store) {
   if (report.walk.unreadable > 0) show("unreadable directories", report.walk.unreadable);
   for (const std::string& line : report.unreadable) std::printf("    %s\n", line.c_str());
   const firn::DomainStatistics statistics = store.domain().statistics();
-  std::printf("  %s entries/s; %s pairs in %s tables, %s of %s memory budget\n",
-              grouped(static_cast<std::uint64_t>(static_cast<double>(report.entries) /
-                                                 std::max(report.seconds, 1e-6)))
-                  .c_str(),
-              grouped(statistics.pair_count).c_str(), grouped(statistics.table_count).c_str(),
-              size_text(statistics.memory_used).c_str(),
-              size_text(statistics.memory_budget).c_str());
+  std::printf("  %s entries/s; %s pairs in %s tables\n", rate_of(report).c_str(),
+              grouped(statistics.pair_count).c_str(), grouped(statistics.table_count).c_str());
+}
+
+std::string rate_of(const IndexReport& report) {
+  return grouped(static_cast<std::uint64_t>(static_cast<double>(report.entries) /
+                                            std::max(report.seconds, 1e-6)));
 }
 
 }  // namespace mdfs

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <string>
 
+#include "resident.hpp"
 #include "text.hpp"
 
 namespace mdfs {
@@ -24,6 +25,7 @@ class Progress {
   /// `part` of the whole, 0 to 1, and how many entries that were.
   void show(double part, std::uint64_t count) {
     using namespace std::chrono_literals;
+    Resident::look();
     const auto now = Clock::now();
     if (now - shown_ < (terminal_ ? Clock::duration(100ms) : Clock::duration(10s))) return;
     shown_ = now;

@@ -72,7 +72,7 @@ firn::Result<std::vector<Entry>> largest(MetadataStore& store, std::size_t count
            std::make_tuple(left.inode.size_bytes, right.inode.device, right.inode.number);
   };
   std::vector<Entry> heap;  // the last in that order on top
-  auto cursor = store.inodes().cursor();
+  auto cursor = store.inodes().cursor(store.inode_range());
   while (count > 0 && cursor.next().wait().value_or(false)) {
     const Inode& inode = cursor.record();
     if (inode.kind != Kind::file) continue;

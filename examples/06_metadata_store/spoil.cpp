@@ -26,17 +26,17 @@ firn::Result<void> spoil(MetadataStore& store, std::string_view what, std::uint6
   // Only a file of several names has them counted by the comparison.
   std::uint64_t id = 0;
   if (what == "names") {
-    auto origin = store.origins().cursor();
+    auto origin = store.origins().cursor(store.origin_range());
     FIRN_TRY_ASSIGN(const bool any, origin.next().wait());
     if (!any) return firn::fail(firn::ErrorCode::not_found, "no file has several names");
     FIRN_TRY_ASSIGN(id, origin.record().key());
   } else {
-    auto last = store.inodes().cursor();
+    auto last = store.inodes().cursor(store.inode_range());
     FIRN_TRY_ASSIGN(const bool any, last.prev().wait());
-    if (!any || last.key() == MetadataStore::root_id) {
+    if (!any || last.key() == store.root_id()) {
       return firn::fail(firn::ErrorCode::not_found, "there is no entry to spoil");
     }
-    id = MetadataStore::root_id + 1 + seed % (last.key() - MetadataStore::root_id);
+    id = store.root_id() + 1 + seed % (last.key() - store.root_id());
   }
   FIRN_TRY_ASSIGN(auto inode, store.inodes().lookup(id).wait());
   if (!inode) return firn::fail(firn::ErrorCode::not_found, "no inode {}", id);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "queries.hpp"
+
 namespace mdfs {
 
 template <class Type>
@@ -28,8 +30,18 @@ firn::Result<MetadataStore> MetadataStore::open(std::string_view path,
   FIRN_TRY_ASSIGN(store.origins_, store.open_table<OriginType>("origins"));
   auto last = store.inodes_.cursor();
   FIRN_TRY_ASSIGN(const bool any, last.prev().wait());
-  if (any) store.next_id_ = last.key() + 1;
+  if (any) store.tree_count_ = last.key() >> tree_shift;
+  FIRN_TRY(store.select_tree(1));
   return store;
+}
+
+firn::Result<void> MetadataStore::select_tree(std::uint64_t tree) {
+  tree_ = tree;
+  next_id_ = root_id();
+  auto last = inodes_.cursor(inode_range());
+  FIRN_TRY_ASSIGN(const bool any, last.prev().wait());
+  if (any) next_id_ = last.key() + 1;
+  return {};
 }
 
 firn::Result<void> MetadataStore::close() {
@@ -65,7 +77,7 @@ firn::Task<firn::Result<void>> MetadataStore::add(std::uint64_t id, NewEntry ent
 }
 
 firn::Task<firn::Result<void>> MetadataStore::add_link(NewEntry entry) {
-  const OriginKey origin{entry.inode.device, entry.inode.number};
+  const OriginKey origin{tree_, entry.inode.device, entry.inode.number};
   auto known = co_await origins_.lookup(origin);
   if (!known) co_return firn::fail(known.error());
   if (!known->has_value()) {
@@ -91,19 +103,88 @@ firn::Task<firn::Result<void>> MetadataStore::add_link(NewEntry entry) {
   co_return co_await dirents_.insert(std::move(name), std::move(dirent));
 }
 
+firn::Result<bool> MetadataStore::refresh(const Entry& known, const NewEntry& found, bool renames) {
+  bool changed = false;
+  Inode inode = known.inode;
+  if (renames && !found.inode.same_attributes(inode)) {
+    inode.name = found.name;
+    FIRN_TRY_ASSIGN(inode.parent, inodes_.ref(found.parent));
+  }
+  if (!found.inode.same_attributes(inode)) {
+    inode.take_attributes(found.inode);
+    FIRN_TRY(inodes_.update(known.id, inode).wait());
+    changed = true;
+  }
+  FIRN_TRY_ASSIGN(auto body, domain_.follow(inode.body).wait());
+  if (!body) return firn::fail(firn::ErrorCode::corrupt, "inode {} has no body", known.id);
+  Body now = found.body;
+  now.name_checksum = body->name_checksum;
+  if (now == *body) return changed;
+  FIRN_TRY_ASSIGN(const firn::Address address, inode.body.key());
+  FIRN_TRY(bodies_.update(address, std::move(now)).wait());
+  return true;
+}
+
+firn::Result<bool> MetadataStore::refresh_named(const NewEntry& found) {
+  FIRN_TRY_ASSIGN(const auto dirent, dirents_.lookup({found.parent, found.name}).wait());
+  if (!dirent) return firn::fail(firn::ErrorCode::not_found, "the entry is not there");
+  FIRN_TRY_ASSIGN(const std::uint64_t id, dirent->inode.key());
+  FIRN_TRY_ASSIGN(auto inode, inodes_.lookup(id).wait());
+  if (!inode) return firn::fail(firn::ErrorCode::corrupt, "an entry leads to no inode");
+  return refresh({found.name, id, std::move(*inode)}, found, true);
+}
+
+firn::Result<std::uint64_t> MetadataStore::remove(std::uint64_t parent, Entry entry) {
+  struct Name {
+    std::uint64_t parent;
+    Entry entry;
+  };
+  std::uint64_t count = 0;
+  std::vector<Name> pending;
+  pending.push_back({parent, std::move(entry)});
+  while (!pending.empty()) {
+    Name at = std::move(pending.back());
+    pending.pop_back();
+    FIRN_TRY_ASSIGN(auto below, mdfs::list(*this, at.entry));
+    if (at.entry.inode.kind == Kind::directory) {
+      for (Entry& child : below) pending.push_back({at.entry.id, std::move(child)});
+    }
+    FIRN_TRY(dirents_.erase({at.parent, at.entry.name}).wait());
+    FIRN_TRY(forget_name(std::move(at.entry)));
+    ++count;
+  }
+  return count;
+}
+
+firn::Result<void> MetadataStore::forget_name(Entry entry) {
+  FIRN_TRY_ASSIGN(auto inode, inodes_.lookup(entry.id).wait());
+  if (!inode) return firn::fail(firn::ErrorCode::corrupt, "an entry leads to no inode");
+  if (--inode->names > 0) return inodes_.update(entry.id, std::move(*inode)).wait();
+  FIRN_TRY_ASSIGN(const firn::Address body, inode->body.key());
+  FIRN_TRY(bodies_.erase(body).wait());
+  const OriginKey origin{tree_, inode->device, inode->number};
+  FIRN_TRY_ASSIGN(const auto known, origins_.lookup(origin).wait());
+  if (known) {
+    FIRN_TRY_ASSIGN(const std::uint64_t id, known->key());
+    if (id == entry.id) FIRN_TRY(origins_.erase(origin).wait());
+  }
+  return inodes_.erase(entry.id).wait();
+}
+
 firn::Result<void> MetadataStore::set_contents(std::uint64_t id, Contents contents) {
   FIRN_TRY_ASSIGN(auto inode, inodes_.lookup(id).wait());
   if (!inode) return firn::fail(firn::ErrorCode::not_found, "no inode {}", id);
+  if (inode->contents == contents) return {};
   inode->contents = contents;
   return inodes_.update(id, std::move(*inode)).wait();
 }
 
 firn::Task<firn::Result<std::optional<Entry>>> MetadataStore::resolve(std::string path) {
   using Answer = firn::Result<std::optional<Entry>>;
-  auto root = co_await inodes_.lookup(root_id);
+  auto root = co_await inodes_.lookup(root_id());
   if (!root) co_return firn::fail(root.error());
   if (!root->has_value()) co_return Answer(std::nullopt);
-  Entry at{"", root_id, std::move(**root)};
+  Entry at{"", root_id(), std::move(**root)};
   for (std::size_t begin = 0; begin < path.size();) {
     const std::size_t end = std::min(path.find('/', begin), path.size());
     std::string name = path.substr(begin, end - begin);
@@ -148,7 +229,7 @@ firn::Result<Entry> MetadataStore::find(std::string_view path) {
 }
 
 firn::Result<std::string> MetadataStore::root_path() {
-  FIRN_TRY_ASSIGN(auto root, inodes_.lookup(root_id).wait());
+  FIRN_TRY_ASSIGN(auto root, inodes_.lookup(root_id()).wait());
   if (!root) return firn::fail(firn::ErrorCode::not_found, "nothing is indexed");
   return std::move(root->name);
 }

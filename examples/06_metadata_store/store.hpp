@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "resident.hpp"
 #include "types.hpp"
 
 namespace mdfs {
@@ -30,19 +31,44 @@ struct NewEntry {
 /// Used by one thread at a time; what it waits for is waited for on its executor.
 class MetadataStore {
  public:
-  static constexpr std::uint64_t root_id = 1;
-
   /// Opens the domain, makes the tables that are not there and opens the others.
   [[nodiscard]] static firn::Result<MetadataStore> open(std::string_view path,
                                                         const firn::DomainOptions& options);
 
+  /// Which of the trees the calls below are about, counted from 1; one more than there are is new.
+  [[nodiscard]] firn::Result<void> select_tree(std::uint64_t tree);
+  [[nodiscard]] std::uint64_t tree() const noexcept { return tree_; }
+  [[nodiscard]] std::uint64_t tree_count() const noexcept { return tree_count_; }
+  [[nodiscard]] std::uint64_t root_id() const noexcept { return (tree_ << tree_shift) + 1; }
+  /// All inodes of the tree.
+  [[nodiscard]] firn::Range<std::uint64_t> inode_range() const noexcept {
+    return {.lower = tree_ << tree_shift, .upper = (tree_ + 1) << tree_shift};
+  }
+  [[nodiscard]] firn::Range<DirentKey> dirent_range() const {
+    return {.lower = DirentKey{tree_ << tree_shift, ""},
+            .upper = DirentKey{(tree_ + 1) << tree_shift, ""}};
+  }
+  [[nodiscard]] firn::Range<OriginKey> origin_range() const noexcept {
+    return {.lower = OriginKey{tree_, 0, 0}, .upper = OriginKey{tree_ + 1, 0, 0}};
+  }
+
   /// A number for the next inode.
-  [[nodiscard]] std::uint64_t new_id() noexcept { return next_id_++; }
+  [[nodiscard]] std::uint64_t new_id() noexcept {
+    if (tree_count_ < tree_) tree_count_ = tree_;
+    return next_id_++;
+  }
   /// Adds an entry whose inode has no other name: `id` is new.
   [[nodiscard]] firn::Task<firn::Result<void>> add(std::uint64_t id, NewEntry entry);
   /// Adds an entry that may be a further name of an inode. One at a time: it counts the names.
   [[nodiscard]] firn::Task<firn::Result<void>> add_link(NewEntry entry);
-  /// Notes that a directory's entries are missing.
+  /// Brings an inode up to date with what a walk found; with `renames` its first name too. Whether
+  /// anything was different.
+  [[nodiscard]] firn::Result<bool> refresh(const Entry& known, const NewEntry& found, bool renames);
+  /// The same for the inode of the name that was found.
+  [[nodiscard]] firn::Result<bool> refresh_named(const NewEntry& found);
+  /// Removes an entry, all below it, and what has no name any more. How many entries that were.
+  [[nodiscard]] firn::Result<std::uint64_t> remove(std::uint64_t parent, Entry entry);
+  /// Notes whether a directory's entries are missing.
   [[nodiscard]] firn::Result<void> set_contents(std::uint64_t id, Contents contents);
 
   /// The inode of a path relative to the root; empty if there is none. "..", as in a shell, leads
@@ -76,6 +102,7 @@ class MetadataStore {
   /// Lets what is under way go on; waits if nothing can.
   void tick() noexcept {
     using namespace firn::literals;
+    Resident::look();
     if (executor_.tick(1_ms) == 0) executor_.wait_for_work();
   }
 
@@ -88,10 +115,13 @@ class MetadataStore {
   [[nodiscard]] firn::Result<void> close();
 
  private:
+  static constexpr unsigned tree_shift = 40;
+
   MetadataStore(firn::Executor executor, firn::Domain domain) noexcept
       : executor_(std::move(executor)), domain_(std::move(domain)) {}
   template <class Type>
   firn::Result<firn::Table<Type>> open_table(std::string_view name);
+  firn::Result<void> forget_name(Entry entry);
   firn::Result<void> list(std::uint64_t directory,
                           const std::function<void(const Entry&)>& take) noexcept;
 
@@ -101,7 +131,9 @@ class MetadataStore {
   firn::Table<InodeType> inodes_;
   firn::Table<DirentType> dirents_;
   firn::Table<OriginType> origins_;
-  std::uint64_t next_id_ = root_id;
+  std::uint64_t tree_ = 1;
+  std::uint64_t tree_count_ = 0;
+  std::uint64_t next_id_ = 0;
 };
 
 }  // namespace mdfs

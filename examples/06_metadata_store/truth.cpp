@@ -24,8 +24,7 @@ firn::Result<void> Truth::walk(const std::string& root, bool cross_file_systems)
   }
   root_size_ = root.size();
   Progress progress("compare");
-  const double total =
-      static_cast<double>(store_.domain().statistics().pair_count) / 3;  // dirent, inode, body
+  const double total = static_cast<double>(expected_entries_);
   while (difference_.empty()) {
     FTSENT* entry = fts_read(stream);
     if (entry == nullptr) break;
@@ -45,7 +44,7 @@ std::string Truth::relative_path(const FTSENT& entry) const {
 
 // `fts_number` of an entry is the number of its inode in the store, or 0 if the store lacks it.
 void Truth::visit(FTS* stream, FTSENT* entry) {
-  if (entry->fts_level == 0) entry->fts_number = MetadataStore::root_id;
+  if (entry->fts_level == 0) entry->fts_number = static_cast<long>(store_.root_id());
   switch (entry->fts_info) {
     case FTS_DP:
       return;
@@ -180,7 +179,7 @@ void Truth::excuse(const FTSENT&) {
 
 void Truth::collect(const FTSENT& entry) {
   const struct stat& status = *entry.fts_statp;
-  const OriginKey origin{status.st_dev, status.st_ino};
+  const OriginKey origin{store_.tree(), status.st_dev, status.st_ino};
   const Kind kind = kind_of(status.st_mode);
   const bool several = kind != Kind::directory && status.st_nlink > 1;
   const std::string path = relative_path(entry);

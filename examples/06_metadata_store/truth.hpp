@@ -34,8 +34,8 @@ class Truth {
   static constexpr std::size_t sample_size = 1000;
   static constexpr std::size_t largest_count = 20;
 
-  Truth(MetadataStore& store, timespec begun, std::uint64_t seed)
-      : store_(store), begun_(begun), random_(seed) {}
+  Truth(MetadataStore& store, timespec begun, std::uint64_t expected_entries, std::uint64_t seed)
+      : store_(store), begun_(begun), expected_entries_(expected_entries), random_(seed) {}
 
   [[nodiscard]] firn::Result<void> walk(const std::string& root, bool cross_file_systems);
 
@@ -76,6 +76,7 @@ class Truth {
 
   MetadataStore& store_;
   timespec begun_;
+  std::uint64_t expected_entries_;
   std::mt19937_64 random_;
   std::size_t root_size_ = 0;
   std::size_t subtree_ = 0;  // which one of depth 1 the pass is in; 0: none

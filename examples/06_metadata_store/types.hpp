@@ -3,8 +3,10 @@
 //   mdfs.dirent  (parent id, name)  ->  reference to the inode
 //   mdfs.inode   inode id           ->  attributes, reference to the parent, reference to the body
 //   mdfs.body    sack               ->  what lies behind the inode: blocks, a symlink's target
-//   mdfs.origin  (device, number)   ->  reference to the inode, for files of more than one name
+//   mdfs.origin  (tree, device, number)  ->  reference to the inode, for files of more than one
+//   name
 //
+// A store may hold several indexed trees; the upper bits of an inode id say of which one it is.
 // A directory's entries are neighbours, so listing it reads one range. No record holds a path:
 // renaming a directory of a million files changes one dirent and one inode.
 #pragma once
@@ -27,6 +29,7 @@ struct Body {
   std::uint64_t blocks = 0;         ///< of 512 bytes, as stat counts them
   std::uint32_t name_checksum = 0;  ///< of the first name: the walk reads no file
   std::string target;               ///< of a symlink
+  friend bool operator==(const Body&, const Body&) = default;
 };
 struct BodyType : firn::SackType<Body> {
   static constexpr std::string_view name = "mdfs.body";
@@ -50,6 +53,27 @@ struct Inode {
   firn::Ref<InodeType> parent;  ///< null at the root
   std::string name;             ///< the first one, under `parent`; of the root its path
   firn::Ref<BodyType> body;
+
+  /// What a walk finds out, all but the references, names and contents.
+  [[nodiscard]] bool same_attributes(const Inode& other) const noexcept {
+    return same_file(other) && mode == other.mode && size_bytes == other.size_bytes &&
+           modified_ns == other.modified_ns && links == other.links && user == other.user &&
+           group == other.group;
+  }
+  void take_attributes(const Inode& other) noexcept {
+    kind = other.kind;
+    mode = other.mode;
+    size_bytes = other.size_bytes;
+    modified_ns = other.modified_ns;
+    links = other.links;
+    user = other.user;
+    group = other.group;
+    device = other.device;
+    number = other.number;
+  }
+  [[nodiscard]] bool same_file(const Inode& other) const noexcept {
+    return kind == other.kind && device == other.device && number == other.number;
+  }
 };
 struct InodeType : firn::TableType<std::uint64_t, Inode> {
   static constexpr std::string_view name = "mdfs.inode";
@@ -75,13 +99,14 @@ struct DirentType : firn::TableType<DirentKey, Dirent> {
 };
 
 struct OriginKey {
+  std::uint64_t tree = 0;
   std::uint64_t device = 0;
   std::uint64_t number = 0;
   friend auto operator<=>(const OriginKey&, const OriginKey&) = default;
 };
 struct OriginType : firn::TableType<OriginKey, firn::Ref<InodeType>> {
   static constexpr std::string_view name = "mdfs.origin";
-  using KeyCodec = firn::OrderedFields<&OriginKey::device, &OriginKey::number>;
+  using KeyCodec = firn::OrderedFields<&OriginKey::tree, &OriginKey::device, &OriginKey::number>;
 };
 
 }  // namespace mdfs

@@ -30,6 +30,7 @@ struct DomainStatistics {
   std::uint64_t page_evictions = 0;
   std::uint64_t checkpoints = 0;    ///< published, that of the opening included
   std::uint64_t segment_bytes = 0;  ///< size of the segments
+  std::uint64_t stored_bytes = 0;   ///< of them: images of pages, as last written
 };
 
 /// One row of the catalogue.

@@ -444,6 +444,36 @@ class Bench(Case):
         self.assertEqual((result.returncode, result.stderr), (0, ""))
         self.assertRegex(result.stdout, r"\nthe pool's loop .* million pages/s\n$")
 
+    def measured(self, *arguments):
+        result = run("bench", *arguments, "--memory", "2MiB", "--json")
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        return [json.loads(line) for line in result.stdout.splitlines()]
+
+    def test_table_benchmarks_print_an_object_per_line(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "pairs")
+            pairs = ("--pairs", "20000", "--file", path, "--leaf-size", "8192")
+            (fill,) = self.measured("fill", "--order", "random", *pairs)
+            self.assertEqual((fill["bench"], fill["pairs"], fill["operations"], fill["order"]),
+                             ("fill", 20000, 20000, "random"))
+            self.assertGreater(fill["written_per_user_byte"], 1)
+            (scan,) = self.measured("scan", *pairs)
+            self.assertEqual((scan["operations"], scan["leaf_bytes"]), (20000, 8192))
+            (get,) = self.measured("get", "--in-flight", "1", "--seconds", "0.05", *pairs)
+            self.assertGreater(get["device_reads"], 0)
+            self.assertGreaterEqual(get["p99_us"], get["p50_us"])
+            lines = self.measured("in-flight", "--threads", "2", "--seconds", "0.02", *pairs)
+            self.assertEqual([line["in_flight"] for line in lines],
+                             [1, 4, 16, 64, 256, 1000, 4000, 10000])
+            for line in (fill, scan, get, *lines):
+                self.assertEqual((line["memory_budget"], line["value_bytes"]), (2 << 20, 100))
+                for name in ("operations_per_second", "operations_per_processor_second",
+                             "resident_bytes"):
+                    self.assertGreater(line[name], 0)
+            self.assertEqual(run("bench", "fill", "--file", path).returncode, 2)
+            other = run("bench", "get", "--pairs", "19999", "--file", path)
+            self.assertIn("other pairs than those asked for", other.stderr)
+
     def test_unknown_benchmark_names_the_nearest(self):
         self.refuses("error: unknown benchmark 'evcit'\n"
                      "  where    firn bench\n"
@@ -455,6 +485,12 @@ class Bench(Case):
             result = run("bench", "evict", "--pages", number)
             self.assertEqual((result.returncode, result.stdout), (2, ""))
             self.assertIn("error: --pages: ", result.stderr)
+
+    def test_wrong_options_of_a_table(self):
+        for option, value in (("--leaf-size", "5000"), ("--in-flight", "0"), ("--memory", "much"),
+                              ("--value-size", "7"), ("--order", "any"), ("--seconds", "0")):
+            result = run("bench", "get", option, value)
+            self.assertEqual((result.returncode, result.stdout), (2, ""))
 
 
 class Errors(Case):

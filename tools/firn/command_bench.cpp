@@ -52,6 +52,34 @@ ExitCode measure(Output& output, const Arguments& arguments) {
   return ExitCode::ok;
 }
 
+void add_table_options(CLI::App& app, BenchOptions& options) {
+  app.add_option("--file", options.file,
+                 "a native database's file: made and filled if it is not there, and kept "
+                 "(default: a temporary one)");
+  app.add_option("--pairs", options.pairs, "how many (default: ten times the memory budget)")
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
+  app.add_option("--value-size", options.value_size, "bytes of each value; keys have 8")
+      ->check(CLI::Range(8, 1024))
+      ->capture_default_str();
+  app.add_option("--memory", options.memory, "the domain's memory budget")->capture_default_str();
+  app.add_option("--leaf-size", options.leaf_size, "bytes of a leaf page")
+      ->check(CLI::IsMember({4096, 8192, 16384, 32768, 65536}))
+      ->capture_default_str();
+  app.add_option("--in-flight", options.in_flight, "operations under way in each thread")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--threads", options.threads, "of get: threads, each with an executor")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  app.add_option("--seconds", options.seconds, "of get and in-flight: how long")
+      ->check(CLI::Range(0.01, 86400.0))
+      ->capture_default_str();
+  app.add_option("--order", options.order, "of fill: sequential or random")
+      ->check(CLI::IsMember({"sequential", "random"}))
+      ->capture_default_str();
+  app.add_option("--seed", options.seed, "of what is random")->capture_default_str();
+}
+
 Action prepare(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   std::string names = "which one:";
@@ -62,6 +90,7 @@ Action prepare(CLI::App& app) {
   app.add_option("--pages", arguments->options.pages, "how many pages of 4 KiB are in memory")
       ->check(CLI::Range(pages_min, pages_max))
       ->capture_default_str();
+  add_table_options(app, arguments->options);
   return [arguments](Output& output) { return measure(output, *arguments); };
 }
 

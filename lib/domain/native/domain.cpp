@@ -319,6 +319,7 @@ DomainStatistics NativeDomain::statistics_of_engine() const noexcept {
   statistics.page_evictions = pool.evictions;
   statistics.checkpoints = store.checkpoints;
   statistics.segment_bytes = segment_->size();
+  statistics.stored_bytes = store.image_bytes;
   return statistics;
 }
 
