@@ -128,6 +128,24 @@ TEST_CASE("native: data larger than memory stays within the budget and grows the
   CHECK(domain.statistics().page_faults > 0);
 }
 
+TEST_CASE("native: a checkpoint grows the file until all that memory holds fits", "[domain]") {
+  NativeFile file;
+  DomainOptions options = NativeFile::small();
+  options.memory_budget = 256 << 20;
+  options.background_thread = false;
+  Executor executor = Executor::create().value();
+  {
+    Domain domain = run(executor, Domain::open(file.path(), options)).value();
+    auto words = run(executor, domain.create_table<WordType>("words")).value();
+    // By this thread's executor, while nobody ticks the domain's.
+    fill(words, 3500, 40'000);
+    CHECK(domain.statistics().segment_bytes == 64 << 20);
+    CHECK(error_of(run(executor, domain.close())) == "");
+  }
+  Domain domain = file.open();
+  CHECK(domain.statistics().pair_count == 3500);
+}
+
 TEST_CASE("native: a record larger than a page can be is too large", "[domain]") {
   NativeFile file;
   Domain domain = file.open();
