@@ -150,14 +150,15 @@ void NativeDomain::abandon() noexcept {
   }
 }
 
-// Nobody enters any more: the domain is closed.
+// Nobody enters any more: the domain is closed. Tables first: a step that leaves one may leave an
+// operation that waits, or a job, behind.
 bool NativeDomain::in_use() noexcept {
-  if (job_count_.load() > 0 || pool_->waiting_operations() > 0) return true;
-  return with_tables([](Tables tables) noexcept {
+  const bool entered = with_tables([](Tables tables) noexcept {
     return std::any_of(tables.begin(), tables.end(), [](const TableCore* table) {
       return static_cast<const NativeTable*>(table)->in_use();
     });
   });
+  return entered || job_count_.load() > 0 || pool_->waiting_operations() > 0;
 }
 
 void NativeDomain::dismantle() noexcept {
