@@ -1,5 +1,6 @@
 // The catalogue of native domains: what a later opening finds, and what becomes of the pages of
 // tables that are gone.
+#include <fstream>
 #include <thread>
 
 #include "support/native.hpp"
@@ -186,6 +187,36 @@ TEST_CASE("catalogue: volatile tables are there after every opening and empty", 
     CHECK(comes_about(domain, [&] { return pages_of(domain) == pages; }));
     fill(scratch, 0, 100);
     if (round == 1) continue;  // dropped, not closed
+    close(domain);
+  }
+}
+
+TEST_CASE("catalogue: a damaged page of what a volatile table held hinders no opening",
+          "[catalogue]") {
+  NativeFile file;
+  const std::string mark = "a record to be damaged";
+  {
+    Domain domain = file.open();
+    auto scratch = create_persistent<WordType>(domain, "scratch", volatile_table());
+    for (std::uint64_t key = 0; key < many; ++key) REQUIRE(scratch.put(key, mark).wait());
+    close(domain);
+  }
+  std::fstream bytes(file.path(), std::ios::binary | std::ios::in | std::ios::out);
+  std::string content(std::istreambuf_iterator<char>(bytes), {});
+  std::size_t damaged = 0;
+  for (std::size_t at = content.find(mark); at != std::string::npos; at = content.find(mark, at)) {
+    content[at] = 'x';
+    ++damaged;
+  }
+  REQUIRE(damaged >= many);
+  bytes.seekp(0);
+  bytes.write(content.data(), static_cast<std::streamsize>(content.size()));
+  bytes.close();
+  for (int round = 0; round < 3; ++round) {
+    Domain domain = file.open();
+    auto scratch = open<WordType>(domain, "scratch");
+    CHECK(contents(scratch).empty());
+    REQUIRE(scratch.put(1, "one").wait());
     close(domain);
   }
 }
