@@ -257,7 +257,8 @@ TEST_CASE("native: an operation on a closed domain that waited for a page ends",
   }
   CHECK(error_of(lookup.result()) == "invalid_state");
   words = {};
-  Domain again = file.open();
+  // Nobody waited for the end of it.
+  CHECK(waits_for([&] { return file.try_open().has_value(); }));
 }
 
 TEST_CASE("native: a cancelled lookup leaves the domain in order", "[domain]") {
@@ -281,6 +282,37 @@ TEST_CASE("native: a cancelled lookup leaves the domain in order", "[domain]") {
   }
   // The read that it began is still under way on that executor.
   CHECK(error_of(run(executor, domain.close())) == "");
+}
+
+TEST_CASE("native: a domain dropped while a cancelled read is under way ends in later ticks",
+          "[domain]") {
+  NativeFile file;
+  for (const bool background_thread : {true, false}) {
+    DomainOptions options = NativeFile::small();
+    options.background_thread = background_thread;
+    {
+      Domain domain = file.open();
+      auto words = domain.open_table<WordType>("words").wait();
+      if (!words.has_value()) words = create_persistent<WordType>(domain, "words");
+      fill(*words, 2000, 1000);
+    }
+    Executor background = Executor::create().value();
+    Executor executor = Executor::create().value();
+    {
+      Domain domain = run(background, Domain::open(file.path(), options)).value();
+      auto words = run(background, domain.open_table<WordType>("words")).value();
+      auto lookup = words.lookup(1234);
+      REQUIRE(lookup.post(executor));
+      lookup.cancel();
+      while (!lookup.done()) executor.tick(std::chrono::nanoseconds(0));
+      CHECK(error_of(lookup.result()) == "cancelled");
+    }
+    CHECK(waits_for([&] {
+      executor.tick(std::chrono::nanoseconds(0));
+      background.tick(std::chrono::nanoseconds(0));
+      return file.try_open().has_value();
+    }));
+  }
 }
 
 TEST_CASE("native: the failure of one of 64 domains leaves the rest working", "[multi-domain]") {

@@ -127,16 +127,17 @@ Progress NativeDomain::close(OperationBase& operation, Error& error) noexcept {
 // Waits until it is done, unless that needs what this thread has still to do.
 void NativeDomain::abandon() noexcept {
   if (closed.exchange(true)) return;
-  const bool hindered = pool_->waiting_operations() > 0;
-  if (thread_ != nullptr) {
+  const bool hindered = pool_->waiting_operations() > 0 || pool_->requests_elsewhere();
+  if (thread_ != nullptr && !hindered) {
     keeper_.end();
-    if (!hindered) thread_->join();
+    thread_->join();
     return;
   }
   retain(*this);  // for the keeper, since nobody waits for a thread
   kept_by_keeper_ = true;
   runtime::ExecutorCore& executor = *background_;
   keeper_.end();
+  // From here on the domain may be gone, if this thread is not the executor's.
   if (hindered) return;
   const runtime::Fiber* fiber = runtime::current_fiber();
   if (fiber != nullptr && fiber->home == &executor) {
