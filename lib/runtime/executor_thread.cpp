@@ -14,10 +14,11 @@ Result<std::unique_ptr<ExecutorThread>> ExecutorThread::start() noexcept {
     made->state_ = std::make_shared<State>();
   }));
   FIRN_TRY_ASSIGN(made->state_->core, ExecutorCore::create());
-  // The program's signals are handled by its own threads.
+  // The program's signals are handled by its own threads; not so what this one does wrong itself.
   sigset_t all;
   sigset_t former;
   sigfillset(&all);
+  for (const int own : {SIGSEGV, SIGBUS, SIGILL, SIGFPE}) sigdelset(&all, own);
   pthread_sigmask(SIG_SETMASK, &all, &former);
   const auto started = base::guard_allocation(
       [&] { made->thread_ = std::thread([state = made->state_]() noexcept { run(*state); }); });
