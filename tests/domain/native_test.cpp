@@ -61,6 +61,31 @@ TEST_CASE("native: a second opener of the file is busy with the owner's process"
   Domain again = file.open();
 }
 
+TEST_CASE("native: a forked child drops its parent's domain while pages are being freed",
+          "[domain]") {
+  NativeFile file;
+  DomainOptions options = NativeFile::small();
+  options.background_thread = false;
+  Executor executor = Executor::create().value();
+  auto domain = std::make_optional(run(executor, Domain::open(file.path(), options)).value());
+  for (const char* name : {"first", "second"}) {
+    auto words = run(executor, domain->create_table<WordType>(name)).value();
+    REQUIRE(run(executor, words.put(1, "one")).has_value());
+    REQUIRE(run(executor, domain->destroy_table(std::move(words))).has_value());
+  }
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    const bool nothing = domain->statistics().memory_budget == 0;
+    domain.reset();
+    ::_exit(nothing ? 0 : 1);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+  CHECK(error_of(run(executor, domain->close())) == "");
+}
+
 TEST_CASE("native: what is no domain's file is refused and left alone", "[domain]") {
   Scratch scratch;
   CHECK(error_of(Domain::open("").wait()) == "invalid_argument");

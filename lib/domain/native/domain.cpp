@@ -293,7 +293,9 @@ Progress NativeDomain::begin(OperationBase&, Error& error, const TransactionOpti
   return Progress::yes;
 }
 
+// In a forked child the locks may be held by threads that are not there.
 DomainStatistics NativeDomain::statistics() const noexcept {
+  if (!of_this_process()) return {};
   const base::SpinGuard guard(statistics_lock_);
   return engine_is_open_ ? statistics_of_engine() : closed_statistics_;
 }
