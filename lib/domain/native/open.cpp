@@ -229,6 +229,9 @@ Result<void> NativeDomain::load_tables() noexcept {
     if (!pool_->known(row.root) || (row.former_root.valid() && !pool_->known(row.former_root))) {
       return bad("the root of table {} is no page");
     }
+    if (row.root == catalogue_->root() || row.former_root == catalogue_->root()) {
+      return bad("the root of table {} is the catalogue's");
+    }
     const auto has_its_name = [&row](const TableCore* table) noexcept {
       return !table->destroyed.load() && table->name() == row.name;
     };
