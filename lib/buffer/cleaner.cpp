@@ -126,8 +126,8 @@ Result<void> Pool::start_background(runtime::ExecutorCore& executor) noexcept {
   FIRN_ASSERT(cleaner_ == nullptr);
   std::unique_ptr<Cleaner> cleaner(new (std::nothrow) Cleaner(*this, executor));
   if (cleaner == nullptr) return fail(ErrorCode::no_memory);
-  FIRN_TRY(base::guard_allocation(
-      [&] { prefetches_ = std::make_unique<Prefetch[]>(prefetch_count); }));
+  FIRN_TRY(
+      base::guard_allocation([&] { prefetches_ = std::make_unique<Prefetch[]>(prefetch_count); }));
   FIRN_TRY(cleaner->start());
   cleaner_ = std::move(cleaner);
   return {};
@@ -143,6 +143,7 @@ void Pool::end_background() noexcept {
 bool Pool::background_ended() noexcept {
   if (cleaner_ != nullptr && !cleaner_->ended()) return false;
   if (prefetches_under_way_.load() > 0 || reads_.used() > 0) return false;
+  if (requests_elsewhere()) return false;
   return write_queue_.with_lock([this]() noexcept { return writes_under_way_ == 0; });
 }
 
@@ -156,6 +157,10 @@ void Pool::stop_background() noexcept {
     }
   }
   cleaner_.reset();
+}
+
+bool Pool::is_background(const runtime::ExecutorCore& executor) const noexcept {
+  return cleaner_ != nullptr && &cleaner_->executor() == &executor;
 }
 
 void Pool::kick() noexcept {

@@ -174,6 +174,8 @@ void Pool::start_read(runtime::ExecutorCore& executor, PageSlot page, Waiter* wa
   read.data = record->bounce;
 #endif
   make_present(page);
+  record->elsewhere = !is_background(executor);
+  if (record->elsewhere) requests_elsewhere_.fetch_add(1);
   if (FIRN_PLANTED("pool-two-reads")) {
     auto* other = new store::PageRead();
     other->page = page;
@@ -223,7 +225,9 @@ void Pool::end_read(FaultRecord& record) noexcept {
   }
   if (descriptor.state.finish_fault(success) && !FIRN_PLANTED("pool-lost-wake")) wake(descriptor);
   if (!success) bytes_.give(bytes);
+  const bool elsewhere = record.elsewhere;
   leave(record);
+  if (elsewhere) requests_elsewhere_.fetch_sub(1);
 }
 
 // Whether the page may be published. The store has compared checksum, id and length; the rest is

@@ -216,6 +216,9 @@ class Pool {
   [[nodiscard]] std::uint64_t waiting_operations() const noexcept {
     return waiting_operations_.load();
   }
+  /// Whether reads or writes are under way that only ticks of other executors than the background
+  /// one can end.
+  [[nodiscard]] bool requests_elsewhere() const noexcept { return requests_elsewhere_.load() > 0; }
   /// Asserts that frames, descriptors and budget agree. Nothing is under way.
   void check_well_formed() const noexcept;
 
@@ -300,6 +303,7 @@ class Pool {
                              std::uint64_t number) noexcept;
 
   // cleaner.cpp, pool.cpp
+  [[nodiscard]] bool is_background(const runtime::ExecutorCore& executor) const noexcept;
   void kick() noexcept;
   [[nodiscard]] bool under_pressure() const noexcept;
   [[nodiscard]] std::uint64_t low_bytes() const noexcept;
@@ -333,6 +337,7 @@ class Pool {
 
   std::atomic<bool> favour_given_{false};
   std::atomic<std::uint64_t> waiting_operations_{0};
+  std::atomic<std::uint64_t> requests_elsewhere_{0};  // lowered by the last act of their ends
 
   std::unique_ptr<Prefetch[]> prefetches_;
   std::atomic<std::uint32_t> prefetches_under_way_{0};

@@ -18,6 +18,7 @@ struct FaultRecord {
   Pool* pool = nullptr;
   std::atomic<std::uint64_t> page{0};  // PageId::bits; changes only while nobody holds the record
   std::atomic<bool> failed{false};     // set before the waiters are woken
+  bool elsewhere = false;              // begun on another executor than the background one
   Error error;
   std::byte* bounce = nullptr;                 // where the page's own memory may not be written to
   std::atomic<std::uint32_t> holder_count{0};  // the read itself and who waits for it
@@ -42,6 +43,7 @@ struct WriteRecord {
   unsigned block_class = 0;
   std::uint32_t owed = 0;       // block of the copy arena that is written instead, or 0
   bool released_early = false;  // planted bug only
+  bool elsewhere = false;       // begun on another executor than the background one
   WriteRecord* next_free = nullptr;
 };
 

@@ -59,6 +59,8 @@ Pool::Write Pool::start_write(runtime::ExecutorCore& executor, PageSlot page,
   }
   record->released_early = FIRN_PLANTED("pool-evict-during-io") && owed == 0;
   if (record->released_early && descriptor.state.finish_write_back(true)) wake(descriptor);
+  record->elsewhere = !is_background(executor);
+  if (record->elsewhere) requests_elsewhere_.fetch_add(1);
   store_.write(executor, write);
   return Write::begun;
 }
@@ -92,8 +94,10 @@ void Pool::end_write(WriteRecord& record) noexcept {
   } else {
     write_queue_.with_lock([&]() noexcept { writes_failed_row_ = 0; });
   }
+  const bool elsewhere = record.elsewhere;
   give_write(record);
   if (success && under_pressure()) kick();
+  if (elsewhere) requests_elsewhere_.fetch_sub(1);
 }
 
 // A record with a block for a page of the class, or null.

@@ -39,10 +39,11 @@ class StripedCounter {
   void add(std::uint64_t by = 1) noexcept {
     stripes_[stripe_of_this_thread()].value.fetch_add(by, std::memory_order_relaxed);
   }
+  /// What is added and taken away meanwhile may be seen in part: a negative sum is 0.
   [[nodiscard]] std::uint64_t sum() const noexcept {
     std::uint64_t total = 0;
     for (const Stripe& stripe : stripes_) total += stripe.value.load(std::memory_order_relaxed);
-    return total;
+    return static_cast<std::int64_t>(total) < 0 ? 0 : total;
   }
 
  private:

@@ -15,7 +15,7 @@ namespace firn::runtime {
 class ExecutorThread {
  public:
   static Result<std::unique_ptr<ExecutorThread>> start() noexcept;
-  /// Waits for the thread, which `end` was or will be called for.
+  /// As `join`: `end` was or will be called for the thread.
   ~ExecutorThread() { join(); }
   ExecutorThread(const ExecutorThread&) = delete;
   ExecutorThread& operator=(const ExecutorThread&) = delete;
@@ -24,10 +24,8 @@ class ExecutorThread {
   /// On its own thread, by the last of its work: when that has returned the executor has nothing
   /// left, and the thread ends and takes the executor with it.
   void end() noexcept { state_->ending = true; }
-  /// On another thread: waits until it has ended.
-  void join() noexcept {
-    if (thread_.joinable()) thread_.join();
-  }
+  /// Waits until it has ended. On itself, by the last of its work: nobody waits for it.
+  void join() noexcept;
 
  private:
   struct State {
@@ -38,7 +36,7 @@ class ExecutorThread {
   ExecutorThread() noexcept = default;
   static void run(State& state) noexcept;
 
-  std::unique_ptr<State> state_;
+  std::shared_ptr<State> state_;  // the thread has it too
   std::thread thread_;
 };
 

@@ -94,11 +94,12 @@ IoThreads::~IoThreads() {
   }
 }
 
-// The program's signals are handled by its own threads.
+// The program's signals are handled by its own threads; not so what this one does wrong itself.
 Result<void> IoThreads::start_one() noexcept {
   sigset_t all;
   sigset_t former;
   sigfillset(&all);
+  for (const int own : {SIGSEGV, SIGBUS, SIGILL, SIGFPE}) sigdelset(&all, own);
   pthread_sigmask(SIG_SETMASK, &all, &former);
   const Result<void> started = base::guard_allocation(
       [this] { threads_[thread_count_] = std::thread([this]() noexcept { run(); }); });

@@ -1,5 +1,6 @@
 // The catalogue of native domains: what a later opening finds, and what becomes of the pages of
 // tables that are gone.
+#include <fstream>
 #include <thread>
 
 #include "support/native.hpp"
@@ -49,6 +50,7 @@ CatalogueRow some_row() {
   row.inline_max = 4000;
   row.root = firn::buffer::PageSlot(1, 12);
   row.former_root = firn::buffer::PageSlot(2, 9);
+  row.persistence = Persistence::volatile_;
   row.pair_count = 123456;
   row.address_limit = 4097;
   return row;
@@ -190,6 +192,36 @@ TEST_CASE("catalogue: volatile tables are there after every opening and empty", 
   }
 }
 
+TEST_CASE("catalogue: a damaged page of what a volatile table held hinders no opening",
+          "[catalogue]") {
+  NativeFile file;
+  const std::string mark = "a record to be damaged";
+  {
+    Domain domain = file.open();
+    auto scratch = create_persistent<WordType>(domain, "scratch", volatile_table());
+    for (std::uint64_t key = 0; key < many; ++key) REQUIRE(scratch.put(key, mark).wait());
+    close(domain);
+  }
+  std::fstream bytes(file.path(), std::ios::binary | std::ios::in | std::ios::out);
+  std::string content(std::istreambuf_iterator<char>(bytes), {});
+  std::size_t damaged = 0;
+  for (std::size_t at = content.find(mark); at != std::string::npos; at = content.find(mark, at)) {
+    content[at] = 'x';
+    ++damaged;
+  }
+  REQUIRE(damaged >= many);
+  bytes.seekp(0);
+  bytes.write(content.data(), static_cast<std::streamsize>(content.size()));
+  bytes.close();
+  for (int round = 0; round < 3; ++round) {
+    Domain domain = file.open();
+    auto scratch = open<WordType>(domain, "scratch");
+    CHECK(contents(scratch).empty());
+    REQUIRE(scratch.put(1, "one").wait());
+    close(domain);
+  }
+}
+
 TEST_CASE("catalogue: the number of a table is never used again", "[catalogue]") {
   NativeFile file;
   std::uint64_t last = 0;
@@ -304,6 +336,34 @@ TEST_CASE("catalogue: bytes that are no row are corrupt and name the catalogue",
   text[0] = 9;
   CHECK(error_of(decode_row(Bytes(key.data(), key.size()), Bytes(std::string_view(text)),
                             decoded)) == "unsupported_format");
+}
+
+TEST_CASE("catalogue: rows whose numbers make no sense are corrupt", "[catalogue]") {
+  const auto decoded = [](const CatalogueRow& row) {
+    Buffer value;
+    REQUIRE(encode_row(row, value).has_value());
+    const auto key = firn::domain::key_of_row(row.id);
+    CatalogueRow out;
+    return decode_row(Bytes(key.data(), key.size()), value.view(), out);
+  };
+  REQUIRE(error_of(decoded(some_row())) == "");
+  const auto refused = [&](auto&& change) {
+    CatalogueRow row = some_row();
+    change(row);
+    CHECK(error_of(decoded(row)) == "corrupt");
+  };
+  refused([](CatalogueRow& row) { row.id = 0; });
+  refused([](CatalogueRow& row) { row.id = firn::domain::catalogue_table_id; });
+  refused([](CatalogueRow& row) { row.id = ~std::uint64_t{0}; });
+  refused([](CatalogueRow& row) { row.former_root = row.root; });
+  refused([](CatalogueRow& row) { row.persistence = Persistence::persistent; });
+  refused([](CatalogueRow& row) { row.address_limit = ~std::uint64_t{0} - 5; });
+  for (const std::uint64_t next_id : {std::uint64_t{1}, ~std::uint64_t{0}}) {
+    Buffer value;
+    REQUIRE(firn::domain::encode_next_id(next_id, value).has_value());
+    std::uint64_t out = 0;
+    CHECK(error_of(firn::domain::decode_next_id(value.view(), out)) == "corrupt");
+  }
 }
 
 TEST_CASE("catalogue: a payload that names no catalogue is told", "[catalogue]") {

@@ -61,6 +61,31 @@ TEST_CASE("native: a second opener of the file is busy with the owner's process"
   Domain again = file.open();
 }
 
+TEST_CASE("native: a forked child drops its parent's domain while pages are being freed",
+          "[domain]") {
+  NativeFile file;
+  DomainOptions options = NativeFile::small();
+  options.background_thread = false;
+  Executor executor = Executor::create().value();
+  auto domain = std::make_optional(run(executor, Domain::open(file.path(), options)).value());
+  for (const char* name : {"first", "second"}) {
+    auto words = run(executor, domain->create_table<WordType>(name)).value();
+    REQUIRE(run(executor, words.put(1, "one")).has_value());
+    REQUIRE(run(executor, domain->destroy_table(std::move(words))).has_value());
+  }
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    const bool nothing = domain->statistics().memory_budget == 0;
+    domain.reset();
+    ::_exit(nothing ? 0 : 1);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+  CHECK(error_of(run(executor, domain->close())) == "");
+}
+
 TEST_CASE("native: what is no domain's file is refused and left alone", "[domain]") {
   Scratch scratch;
   CHECK(error_of(Domain::open("").wait()) == "invalid_argument");
@@ -126,6 +151,24 @@ TEST_CASE("native: data larger than memory stays within the budget and grows the
   for (std::uint64_t key = 0; key < 2000; key += 97) CHECK(found(words, key)->size() == 40'000);
   CHECK(domain.statistics().page_reads > statistics.page_reads);
   CHECK(domain.statistics().page_faults > 0);
+}
+
+TEST_CASE("native: a checkpoint grows the file until all that memory holds fits", "[domain]") {
+  NativeFile file;
+  DomainOptions options = NativeFile::small();
+  options.memory_budget = 256 << 20;
+  options.background_thread = false;
+  Executor executor = Executor::create().value();
+  {
+    Domain domain = run(executor, Domain::open(file.path(), options)).value();
+    auto words = run(executor, domain.create_table<WordType>("words")).value();
+    // By this thread's executor, while nobody ticks the domain's.
+    fill(words, 3500, 40'000);
+    CHECK(domain.statistics().segment_bytes == 64 << 20);
+    CHECK(error_of(run(executor, domain.close())) == "");
+  }
+  Domain domain = file.open();
+  CHECK(domain.statistics().pair_count == 3500);
 }
 
 TEST_CASE("native: a record larger than a page can be is too large", "[domain]") {
@@ -239,7 +282,8 @@ TEST_CASE("native: an operation on a closed domain that waited for a page ends",
   }
   CHECK(error_of(lookup.result()) == "invalid_state");
   words = {};
-  Domain again = file.open();
+  // Nobody waited for the end of it.
+  CHECK(waits_for([&] { return file.try_open().has_value(); }));
 }
 
 TEST_CASE("native: a cancelled lookup leaves the domain in order", "[domain]") {
@@ -263,6 +307,37 @@ TEST_CASE("native: a cancelled lookup leaves the domain in order", "[domain]") {
   }
   // The read that it began is still under way on that executor.
   CHECK(error_of(run(executor, domain.close())) == "");
+}
+
+TEST_CASE("native: a domain dropped while a cancelled read is under way ends in later ticks",
+          "[domain]") {
+  NativeFile file;
+  for (const bool background_thread : {true, false}) {
+    DomainOptions options = NativeFile::small();
+    options.background_thread = background_thread;
+    {
+      Domain domain = file.open();
+      auto words = domain.open_table<WordType>("words").wait();
+      if (!words.has_value()) words = create_persistent<WordType>(domain, "words");
+      fill(*words, 2000, 1000);
+    }
+    Executor background = Executor::create().value();
+    Executor executor = Executor::create().value();
+    {
+      Domain domain = run(background, Domain::open(file.path(), options)).value();
+      auto words = run(background, domain.open_table<WordType>("words")).value();
+      auto lookup = words.lookup(1234);
+      REQUIRE(lookup.post(executor));
+      lookup.cancel();
+      while (!lookup.done()) executor.tick(std::chrono::nanoseconds(0));
+      CHECK(error_of(lookup.result()) == "cancelled");
+    }
+    CHECK(waits_for([&] {
+      executor.tick(std::chrono::nanoseconds(0));
+      background.tick(std::chrono::nanoseconds(0));
+      return file.try_open().has_value();
+    }));
+  }
 }
 
 TEST_CASE("native: the failure of one of 64 domains leaves the rest working", "[multi-domain]") {

@@ -18,6 +18,8 @@ constexpr std::uint8_t row_format = 1;
 constexpr std::uint32_t payload_format = 1;
 constexpr std::size_t name_bytes_max = 255;
 constexpr std::uint8_t leaf_class_max = 4;  // 64 KiB
+// Of tables and addresses: nobody counts so far, and what is counted on does not wrap.
+constexpr std::uint64_t number_max = std::uint64_t{1} << 62;
 
 struct PayloadLayout {
   std::uint32_t format = 0;
@@ -143,6 +145,11 @@ void take_row(Decoder& decoder, CatalogueRow& row) {
     decoder.fail("no such leaf class, before byte {}");
   } else if (!row.root.valid()) {
     decoder.fail("a table without a root, before byte {}");
+  } else if (row.former_root.valid() &&
+             (row.former_root == row.root || row.persistence != Persistence::volatile_)) {
+    decoder.fail("a former root that is none, before byte {}");
+  } else if (row.address_limit > number_max) {
+    decoder.fail("an address beyond all that are handed out, before byte {}");
   }
 }
 
@@ -183,6 +190,9 @@ Result<void> decode_row(Bytes key, Bytes value, CatalogueRow& out) noexcept {
   if (!key_decoder.take_big_endian(id) || !key_decoder.finish().has_value()) {
     return corrupt("a key of the catalogue has {} bytes", key.size());
   }
+  if (id < first_table_id || id > number_max) {
+    return corrupt("the catalogue has a row of table {}", id);
+  }
   Decoder decoder(value);
   std::uint8_t format = 0;
   if (!decoder.take_byte(format)) return corrupt("the row of table {} is empty", id);
@@ -207,7 +217,7 @@ Result<void> decode_next_id(Bytes value, std::uint64_t& next_id) noexcept {
   Decoder decoder(value);
   std::uint8_t format = 0;
   const bool taken = decoder.take_byte(format) && decoder.take_varint(next_id);
-  if (!taken || !decoder.finish().has_value() || next_id < first_table_id) {
+  if (!taken || !decoder.finish().has_value() || next_id < first_table_id || next_id > number_max) {
     return corrupt("the catalogue's next number makes no sense");
   }
   if (format != row_format) {

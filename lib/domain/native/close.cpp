@@ -31,9 +31,14 @@ Result<void> NativeDomain::checkpoint_on_fiber() noexcept {
   if (checkpoints_covered_ >= asked) return last_checkpoint_;
   checkpoints_covered_ = checkpoints_asked_;
   last_checkpoint_ = checkpoint_once();
-  if (!last_checkpoint_.has_value() && last_checkpoint_.error().code == ErrorCode::no_space &&
-      grow()) {
+  // Twice what memory holds is room for all of it; a device that refuses even then is full.
+  const std::uint64_t size_max = segment_->size() + 2 * options().memory_budget + growth_bytes_min;
+  const auto lacks_space = [this]() noexcept {
+    return !last_checkpoint_.has_value() && last_checkpoint_.error().code == ErrorCode::no_space;
+  };
+  while (lacks_space() && segment_->size() < size_max && grow()) {
     last_checkpoint_ = checkpoint_once();
+    if (FIRN_PLANTED("native-grows-once")) break;
   }
   return last_checkpoint_;
 }
@@ -47,7 +52,11 @@ Result<void> NativeDomain::checkpoint_once() noexcept {
   if (checkpoint_unfinished_) done = pool_->checkpoint(*background_, payload);
   if (done.has_value()) done = pool_->checkpoint(*background_, payload);
   checkpoint_unfinished_ = !done.has_value();
-  if (!done.has_value()) keeper_.note_change();
+  if (done.has_value()) {
+    keeper_.end_checkpoint();
+  } else {
+    keeper_.note_change();
+  }
   return done;
 }
 
@@ -122,16 +131,17 @@ Progress NativeDomain::close(OperationBase& operation, Error& error) noexcept {
 // Waits until it is done, unless that needs what this thread has still to do.
 void NativeDomain::abandon() noexcept {
   if (closed.exchange(true)) return;
-  const bool hindered = pool_->waiting_operations() > 0;
-  if (thread_ != nullptr) {
+  const bool hindered = pool_->waiting_operations() > 0 || pool_->requests_elsewhere();
+  if (thread_ != nullptr && !hindered) {
     keeper_.end();
-    if (!hindered) thread_->join();
+    thread_->join();
     return;
   }
   retain(*this);  // for the keeper, since nobody waits for a thread
   kept_by_keeper_ = true;
   runtime::ExecutorCore& executor = *background_;
   keeper_.end();
+  // From here on the domain may be gone, if this thread is not the executor's.
   if (hindered) return;
   const runtime::Fiber* fiber = runtime::current_fiber();
   if (fiber != nullptr && fiber->home == &executor) {
@@ -145,14 +155,15 @@ void NativeDomain::abandon() noexcept {
   }
 }
 
-// Nobody enters any more: the domain is closed.
+// Nobody enters any more: the domain is closed. Tables first: a step that leaves one may leave an
+// operation that waits, or a job, behind.
 bool NativeDomain::in_use() noexcept {
-  if (job_count_.load() > 0 || pool_->waiting_operations() > 0) return true;
-  return with_tables([](Tables tables) noexcept {
+  const bool entered = with_tables([](Tables tables) noexcept {
     return std::any_of(tables.begin(), tables.end(), [](const TableCore* table) {
       return static_cast<const NativeTable*>(table)->in_use();
     });
   });
+  return entered || job_count_.load() > 0 || pool_->waiting_operations() > 0;
 }
 
 void NativeDomain::dismantle() noexcept {

@@ -11,6 +11,8 @@
 namespace firn::domain {
 namespace {
 
+constexpr auto look_again_time = std::chrono::milliseconds(1);
+
 class NativeTransaction final : public TransactionCore {
  public:
   NativeTransaction(NativeDomain& domain, const TransactionOptions& options) noexcept
@@ -262,6 +264,8 @@ Result<void> NativeDomain::destroy_on_fiber(NativeTable& table, Force force) noe
     tables_.erase(std::find(tables_.begin(), tables_.end(), &table));
   });
   FIRN_TRY(allowed);
+  // Steps that entered before end soon; whoever closes the domain looks no more at this table.
+  while (table.in_use()) rest_for(*background_, look_again_time);
   table.row().state = RowState::destroyed;
   if (const auto written = catalogue_->write(table.row()); !written.has_value()) {
     table.row().state = RowState::live;
@@ -289,7 +293,9 @@ Progress NativeDomain::begin(OperationBase&, Error& error, const TransactionOpti
   return Progress::yes;
 }
 
+// In a forked child the locks may be held by threads that are not there.
 DomainStatistics NativeDomain::statistics() const noexcept {
+  if (!of_this_process()) return {};
   const base::SpinGuard guard(statistics_lock_);
   return engine_is_open_ ? statistics_of_engine() : closed_statistics_;
 }

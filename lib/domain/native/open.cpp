@@ -1,8 +1,10 @@
 // Opening a native domain: its executor, the file, the store, the pool, the catalogue, in this
 // order; each is made by the first opening and found by later ones.
 #include <algorithm>
+#include <utility>
 
 #include "base/allocation.hpp"
+#include "base/log.hpp"
 #include "base/planted.hpp"
 #include "base/random.hpp"
 #include "domain/native/job.hpp"
@@ -226,6 +228,9 @@ Result<void> NativeDomain::load_tables() noexcept {
     if (!pool_->known(row.root) || (row.former_root.valid() && !pool_->known(row.former_root))) {
       return bad("the root of table {} is no page");
     }
+    if (row.root == catalogue_->root() || row.former_root == catalogue_->root()) {
+      return bad("the root of table {} is the catalogue's");
+    }
     const auto has_its_name = [&row](const TableCore* table) noexcept {
       return !table->destroyed.load() && table->name() == row.name;
     };
@@ -262,17 +267,22 @@ Result<void> NativeDomain::load_tables() noexcept {
 }
 
 // A new root takes the place of the old one, whose tree is freed later. One that still has a former
-// root, since the last opening was cut short, is freed first.
+// root, since the last opening was cut short, is freed first; where a page of that one cannot be
+// read, the rest of it is forgotten, since nobody wants what it holds.
 Result<void> NativeDomain::empty_volatile(std::size_t index) noexcept {
   auto& table = static_cast<NativeTable&>(*tables_[index]);
   CatalogueRow row;
   FIRN_TRY(base::guard_allocation([&] { row = table.row(); }));
   if (row.former_root.valid()) {
     tree::Tree former(*pool_, shape_of(row, row.former_root));
-    FIRN_TRY(former.clear());
-    const buffer::PageSlot leaving = row.former_root;
-    row.former_root = buffer::PageSlot();
-    FIRN_TRY(catalogue_->write(row, {.leaving = {&leaving, 1}}));
+    const buffer::PageSlot leaving = std::exchange(row.former_root, buffer::PageSlot());
+    auto freed = former.clear();
+    if (freed.has_value()) freed = catalogue_->write(row, {.leaving = {&leaving, 1}});
+    if (!freed.has_value()) {
+      static base::LogPlace place;
+      place.log(base::LogLevel::warning, "the pages of a table that is gone are never freed",
+                freed.error().system_error);
+    }
   }
   tree::Shape shape = shape_of(row, buffer::PageSlot());
   tree::NewPages pages;

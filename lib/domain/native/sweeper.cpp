@@ -5,13 +5,9 @@
 #include "domain/native/native.hpp"
 
 namespace firn::domain {
-namespace {
 
-constexpr auto look_again_time = std::chrono::milliseconds(1);
-
-}  // namespace
-
-Sweeper::~Sweeper() { FIRN_ASSERT(waiting_.empty()); }
+// A forked child has what its parent's fiber still had to do.
+Sweeper::~Sweeper() { FIRN_ASSERT(waiting_.empty() || !domain_.of_this_process()); }
 
 void Sweeper::add(NativeTable& table) noexcept {
   if (ending_) return;
@@ -40,10 +36,15 @@ void Sweeper::run() noexcept {
 }
 
 Result<void> Sweeper::sweep(NativeTable& table) noexcept {
-  const bool destroyed = table.row().state == RowState::destroyed;
-  // A step that began before the table was destroyed may still be in it.
-  while (destroyed && table.in_use()) rest_for(domain_.background(), look_again_time);
-  const buffer::PageSlot roots[] = {table.row().former_root, table.row().root};
+  bool destroyed = false;
+  buffer::PageSlot roots[2];
+  {
+    // While a destroy is under way the row may say so and be a live one's again afterwards.
+    const FiberGuard guard(domain_.catalogue_mutex());
+    destroyed = table.row().state == RowState::destroyed;
+    roots[0] = table.row().former_root;
+    roots[1] = table.row().root;
+  }
   for (const buffer::PageSlot root : roots) {
     if (!root.valid() || (root == table.row().root && !destroyed)) continue;
     tree::Tree tree(domain_.pool(), shape_of(table.row(), root));

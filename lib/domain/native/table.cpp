@@ -199,7 +199,10 @@ void NativeTable::raise() noexcept {
     const FiberGuard guard(native_.catalogue_mutex());
     const std::uint64_t former = row_->address_limit;
     limit = next_address_.load() + addresses_at_a_time;
-    if (!FIRN_PLANTED("native-limit-not-written")) {
+    // Its row may be erased already, and would be there again.
+    if (row_->state == RowState::destroyed) {
+      raised = fail(ErrorCode::invalid_state, "the table was destroyed");
+    } else if (!FIRN_PLANTED("native-limit-not-written")) {
       row_->address_limit = limit;
       raised = native_.catalogue().write(*row_);
     }
