@@ -12,6 +12,9 @@ namespace {
 // The superblock names the domain, so its own checksum cannot be seeded with it.
 constexpr std::uint64_t superblock_seed = 0x4649524e53555052;
 
+constexpr std::array<char, 16> making_mark = {'F', 'I', 'R', 'N', ' ', 'b', 'e', 'i',
+                                              'n', 'g', ' ', 'm', 'a', 'd', 'e', '\n'};
+
 std::uint64_t checksum_of(Bytes block) noexcept {
   return checksum(block.subview(sizeof(Superblock::checksum)), superblock_seed);
 }
@@ -25,15 +28,23 @@ void encode_superblock(const Superblock& superblock, std::byte* block) noexcept 
   std::memcpy(block, &sum, sizeof sum);
 }
 
+void encode_making_mark(std::byte* block) noexcept {
+  std::memset(block, 0, superblock_bytes);
+  std::memcpy(block, making_mark.data(), making_mark.size());
+}
+
 SuperblockState decode_superblock(Bytes block, Superblock& out) noexcept {
   if (block.size() != superblock_bytes) return SuperblockState::damaged;
   std::memcpy(&out, block.data(), sizeof out);
   if (out.checksum == checksum_of(block) && out.magic == Superblock::magic_text) {
     return SuperblockState::valid;
   }
+  const bool marked = std::memcmp(block.data(), making_mark.data(), making_mark.size()) == 0;
+  const Bytes rest = block.subview(marked ? making_mark.size() : 0);
   const bool zero =
-      std::all_of(block.begin(), block.end(), [](std::byte byte) { return byte == std::byte{}; });
-  return zero ? SuperblockState::empty : SuperblockState::damaged;
+      std::all_of(rest.begin(), rest.end(), [](std::byte byte) { return byte == std::byte{}; });
+  if (!zero) return SuperblockState::damaged;
+  return marked ? SuperblockState::being_made : SuperblockState::empty;
 }
 
 Result<void> check_superblock(const Superblock& superblock) noexcept {

@@ -48,9 +48,12 @@ struct Superblock {
 static_assert(sizeof(Superblock) == 88 + 256);
 static_assert(std::is_trivially_copyable_v<Superblock>);
 
-/// What a block that should hold a superblock turned out to be.
-enum class SuperblockState : std::uint8_t { valid, empty, damaged };
+/// What a block that should hold a superblock turned out to be. `being_made`: nothing yet, and
+/// while no other one is valid the segment holds nothing either.
+enum class SuperblockState : std::uint8_t { valid, empty, damaged, being_made };
 
+/// What stands in the blocks of slot 0 until checkpoint 2 takes their place.
+void encode_making_mark(std::byte* block) noexcept;
 /// Writes `superblock` into a block of `superblock_bytes`, checksum and all.
 void encode_superblock(const Superblock& superblock, std::byte* block) noexcept;
 /// Any bytes are safe.

@@ -152,12 +152,16 @@ Result<void> Opening::create(std::uint64_t domain_id) noexcept {
   return publish_opening();
 }
 
-// A former domain's superblock may have a larger number than this one's first.
+// A former domain's superblock may have a larger number than this one's first. What is written
+// until that is whole holds nothing, which the marks say until checkpoint 2 takes their place.
 Result<void> Opening::wipe_superblocks() noexcept {
-  FIRN_TRY_ASSIGN(const AlignedBlock zeroes, AlignedBlock::make(format::superblock_area_bytes));
+  FIRN_TRY_ASSIGN(const AlignedBlock area, AlignedBlock::make(format::superblock_area_bytes));
+  for (unsigned copy = 0; copy < 2 && !FIRN_PLANTED("making-not-marked"); ++copy) {
+    format::encode_making_mark(area.data() + format::superblock_offset(0, copy));
+  }
   segment::Request request;
   request.kind = segment::RequestKind::write;
-  request.set_buffer(zeroes.data(), format::superblock_area_bytes);
+  request.set_buffer(area.data(), format::superblock_area_bytes);
   FIRN_TRY(segment::await(impl_.backend, executor_, request));
   segment::Request barrier;
   barrier.kind = segment::RequestKind::sync;
@@ -224,11 +228,16 @@ Result<void> Opening::find_superblock() noexcept {
   std::array<SuperblockState, 4> states{};
   const format::Superblock* newest = nullptr;
   unsigned empty = 0;
+  bool being_made = false;
   for (unsigned index = 0; index < requests.size(); ++index) {
     states[index] = SuperblockState::damaged;
     if (!requests[index].outcome.has_value()) continue;
     const Bytes block(area.data() + requests[index].offset, format::superblock_bytes);
     states[index] = format::decode_superblock(block, found[index]);
+    if (states[index] == SuperblockState::being_made) {
+      being_made = true;
+      states[index] = SuperblockState::empty;
+    }
     if (states[index] == SuperblockState::empty) ++empty;
     if (states[index] != SuperblockState::valid) continue;
     if (found[index].number % 2 != index / 2) {  // of the other slot
@@ -245,7 +254,7 @@ Result<void> Opening::find_superblock() noexcept {
     const Result<void>& outcome = requests[index].outcome;
     if (!outcome.has_value() && !valid(index ^ 1)) return outcome;
   }
-  if (empty == requests.size()) {
+  if (empty == requests.size() || (newest == nullptr && being_made)) {
     return fail(ErrorCode::not_found, "the segment holds no Firn domain");
   }
   if (newest == nullptr) return corrupt("no superblock is whole");

@@ -149,6 +149,36 @@ TEST_CASE("catalogue: every power cut leaves the tables and pairs of the last ch
   }
 }
 
+TEST_CASE("native: every power cut during the first opening leaves what can be opened",
+          "[domain]") {
+  bool opened = false;
+  for (std::uint64_t ticks = 0; !opened; ++ticks) {
+    INFO("after " << ticks << " ticks");
+    firn::base::Random random(ticks);
+    Executor executor = Executor::create().value();
+    firn::segment::SimulatedDevice device(48 << 20);
+    const auto try_open = [&](std::uint64_t ticks_max) {
+      firn::segment::SimulatedOptions simulated;
+      simulated.seed = random.next();
+      firn::segment::SimulatedBackend backend(device, simulated);
+      DomainOptions options = NativeFile::small();
+      options.background_thread = false;
+      firn::DomainOperation<Domain, OpenOver, TakeDomain> opening(
+          OpenOver{{.segment = &backend, .domain_id = 77}, options}, TakeDomain{});
+      REQUIRE(opening.post(executor));
+      for (std::uint64_t tick = 0; !opening.done(); ++tick) {
+        if (tick == ticks_max) backend.power_off();
+        if (executor.tick(std::chrono::nanoseconds(0)) == 0) executor.wait_for_work();
+      }
+      const auto result = std::move(opening.result());
+      return std::string(error_of(result));
+    };
+    opened = try_open(ticks).empty();
+    device.cut_power(random);
+    CHECK(try_open(~std::uint64_t{0}) == "");
+  }
+}
+
 TEST_CASE("native: a checkpoint after one that failed holds what was changed since", "[domain]") {
   World world(5);
   auto words = world.run(world.domain().create_table<WordType>("words")).value();

@@ -9,6 +9,7 @@
 #include "base/random.hpp"
 #include "domain/native/job.hpp"
 #include "domain/native/native.hpp"
+#include "format/superblock.hpp"
 #include "segment/fiber_io.hpp"
 #include "store/aligned_block.hpp"
 
@@ -134,12 +135,18 @@ Result<void> NativeDomain::open_file() noexcept {
   }
 }
 
-// Whether the segment begins with nothing but zeroes, far beyond where anything else would begin.
+// Whether the segment begins with nothing but zeroes, far beyond where anything else would begin,
+// or its making was cut short.
 Result<bool> NativeDomain::segment_is_blank() noexcept {
   FIRN_TRY_ASSIGN(const auto block, store::AlignedBlock::make(blank_bytes));
   segment::Request request;
   request.set_buffer(block.data(), blank_bytes);
   FIRN_TRY(segment::await(*segment_, *background_, request));
+  format::Superblock none;
+  for (unsigned copy = 0; copy < 2; ++copy) {
+    const Bytes place(block.data() + format::superblock_offset(0, copy), format::superblock_bytes);
+    if (decode_superblock(place, none) == format::SuperblockState::being_made) return true;
+  }
   return std::all_of(block.data(), block.data() + blank_bytes,
                      [](std::byte byte) { return byte == std::byte{0}; });
 }
