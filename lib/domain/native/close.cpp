@@ -52,11 +52,7 @@ Result<void> NativeDomain::checkpoint_once() noexcept {
   if (checkpoint_unfinished_) done = pool_->checkpoint(*background_, payload);
   if (done.has_value()) done = pool_->checkpoint(*background_, payload);
   checkpoint_unfinished_ = !done.has_value();
-  if (done.has_value()) {
-    keeper_.end_checkpoint();
-  } else {
-    keeper_.note_change();
-  }
+  if (!done.has_value()) keeper_.note_change();
   return done;
 }
 

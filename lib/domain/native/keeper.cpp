@@ -64,10 +64,6 @@ void Keeper::begin_checkpoint() noexcept {
   bytes_at_checkpoint_ = domain_.store().statistics().page_write_bytes;
 }
 
-void Keeper::end_checkpoint() noexcept {
-  bytes_at_checkpoint_ = domain_.store().statistics().page_write_bytes;
-}
-
 void Keeper::run() noexcept {
   fiber_ = runtime::current_fiber();
   while (!ending_) {

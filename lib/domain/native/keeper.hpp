@@ -31,8 +31,6 @@ class Keeper {
   }
   /// A checkpoint begins: what is changed from now on is noticed anew.
   void begin_checkpoint() noexcept;
-  /// It is there: pages written from now on count for the next one.
-  void end_checkpoint() noexcept;
   /// Any thread, once: the domain is dismantled in later ticks, and the fiber ends.
   void end() noexcept;
 
