@@ -181,6 +181,8 @@ class Domain {
     std::swap(core_, moved.core_);
     return *this;
   }
+  /// Closes an open one and blocks until that is done, unless operations or reads that this thread
+  /// may have to go on with are under way: then it ends later.
   ~Domain() {
     if (core_) detail::abandon_domain(*core_.get());
   }
