@@ -83,6 +83,7 @@ class Indexer final : public WalkVisitor {
 
   firn::Result<IndexReport> finish(WalkCounts counts) {
     finish_all();
+    for (const std::uint64_t directory : unlisted_) list_known(directory);
     for (auto& [directory, entries] : known_) {
       for (auto& [name, entry] : entries) remove(directory, std::move(entry));
     }
@@ -110,7 +111,21 @@ class Indexer final : public WalkVisitor {
     if (!result && outcome_) outcome_ = firn::fail(result.error());
   }
 
+  // The walk meets the entries of a directory in a row, so few lists are in memory at a time.
+  void list_known(std::uint64_t directory) {
+    Entry at;
+    at.id = directory;
+    at.inode.kind = Kind::directory;
+    auto entries = list(store_, at);
+    note(entries);
+    if (!entries) return;
+    for (Entry& entry : *entries) {
+      std::string name = entry.name;
+      known_[directory].emplace(std::move(name), std::move(entry));
+    }
+  }
   std::optional<Entry> take_known(std::uint64_t directory, const std::string& name) {
+    if (unlisted_.erase(directory) > 0) list_known(directory);
     const auto entries = known_.find(directory);
     if (entries == known_.end()) return std::nullopt;
     auto found = entries->second.extract(name);
@@ -132,13 +147,7 @@ class Indexer final : public WalkVisitor {
     ++(changed.value_or(false) ? report_.changed : report_.unchanged);
     if (known.inode.kind != Kind::directory) return id;
     if (known.inode.contents != Contents::complete) incomplete_.insert(id);
-    auto entries = list(store_, known);
-    note(entries);
-    if (!entries) return id;
-    for (Entry& entry : *entries) {
-      std::string name = entry.name;
-      known_[id].emplace(std::move(name), std::move(entry));
-    }
+    unlisted_.insert(id);
     return id;
   }
   void remove(std::uint64_t directory, Entry entry) {
@@ -183,6 +192,7 @@ class Indexer final : public WalkVisitor {
 
   MetadataStore& store_;
   std::map<std::uint64_t, std::map<std::string, Entry>> known_;  // by directory, not yet met again
+  std::set<std::uint64_t> unlisted_;    // directories met again whose entries were not met
   std::set<std::uint64_t> incomplete_;  // directories known as such and not met as such
   std::vector<firn::Task<firn::Result<void>>> writes_;
   IndexReport report_;
