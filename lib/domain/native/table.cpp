@@ -1,6 +1,7 @@
 // Tables of the native domain: each step enters the table, asks its tree, and says in the words of
 // the surface what came of it.
 #include <cstddef>
+#include <utility>
 
 #include "base/planted.hpp"
 #include "base/yield.hpp"
@@ -65,7 +66,7 @@ TableInfo NativeTable::info_with_layout() const {
 class NativeTable::Entered {
  public:
   explicit Entered(NativeTable& table) noexcept : table_(table) { table.inside_.add_in_order(1); }
-  ~Entered() { table_.inside_.add_in_order(~std::uint64_t{0}); }
+  ~Entered() { leave(); }
   Entered(const Entered&) = delete;
   Entered& operator=(const Entered&) = delete;
 
@@ -74,21 +75,35 @@ class NativeTable::Entered {
     if (table_.destroyed.load()) return fail(ErrorCode::invalid_state, "the table was destroyed");
     return {};
   }
+  /// The rest of the step touches neither table nor pool.
+  void leave() noexcept {
+    if (std::exchange(inside_, false)) table_.inside_.add_in_order(~std::uint64_t{0});
+  }
 
  private:
   NativeTable& table_;
+  bool inside_ = true;
 };
 
 Progress NativeTable::lookup(OperationBase& operation, Error& error, TransactionCore*, Bytes key,
                              RecordSink sink) noexcept {
-  const Entered entered(*this);
+  Entered entered(*this);
   if (auto allowed = entered.allowed(); !allowed.has_value()) {
     return fail_at(error, fail(allowed.error()), *this);
   }
   FIRN_YIELD("native.lookup");
   tree::Caller caller(native_.pool(), operation);
-  const Progress progress =
-      tree_.lookup(caller, error, key, {.take = sink.take, .context = sink.context});
+  // A codec may call Firn, and may even have the table destroyed: nobody waits for this step then.
+  struct Show {
+    Entered& entered;
+    RecordSink sink;
+  } show{entered, sink};
+  const auto take = [](void* context, Bytes value) noexcept {
+    auto& its = *static_cast<Show*>(context);
+    its.entered.leave();
+    its.sink.take(its.sink.context, value);
+  };
+  const Progress progress = tree_.lookup(caller, error, key, {.take = take, .context = &show});
   return progress == Progress::failed ? fail_at(error, fail(error), *this) : progress;
 }
 
