@@ -33,6 +33,7 @@ std::string key_of(std::uint64_t number) {
 struct Stress {
   buffer::Pool* pool = nullptr;
   tree::Tree* tree = nullptr;
+  std::atomic<bool> cleaner_started{false};
   std::atomic<bool> stop{false};
   std::atomic<const char*> failure{nullptr};
   std::atomic<std::uint64_t> lookups{0}, writes{0}, moves{0};
@@ -63,7 +64,10 @@ class Worker {
     Executor executor = ExecutorAccess::adopt(&core);
     if (index_ == 0) {
       stress_.check(stress_.pool->start_background(core).has_value(), "no cleaner");
-    } else if (index_ == 1) {
+      stress_.cleaner_started.store(true);
+    }
+    while (!stress_.cleaner_started.load()) std::this_thread::yield();
+    if (index_ == 1) {
       checkpoint_ended_ = false;
       const auto spawned = fiber::spawn(executor, [&]() noexcept {
         while (!stress_.stop.load()) {
