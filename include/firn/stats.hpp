@@ -46,8 +46,8 @@ struct TableInfo {
   std::string record_schema;              ///< "id:u64,body:ref(mdfs.body)"
   std::string comparator;                 ///< its catalogued id
   std::vector<std::uint64_t> references;  ///< ids of the tables that its references may point into
-  std::uint64_t pair_count = 0;  ///< as in DomainStatistics
-  std::uint64_t leaf_size = 0;   ///< bytes of a leaf page, chosen by the type's hints; 0: no pages
+  std::uint64_t pair_count = 0;           ///< as in DomainStatistics
+  std::uint64_t leaf_size = 0;  ///< bytes of a leaf page, chosen by the type's hints; 0: no pages
 };
 
 }  // namespace firn
