@@ -71,6 +71,22 @@ class Glance {
   bool shared_ = false;
 };
 
+/// What an access of the pool means for a walk: a page that is resident now is looked at again.
+template <class Walk>
+[[nodiscard]] constexpr Walk walk_after(buffer::Access access, Walk when_ready) noexcept {
+  switch (access) {
+    case buffer::Access::parked:
+      return Walk::parked;
+    case buffer::Access::failed:
+      return Walk::failed;
+    case buffer::Access::again:
+      return Walk::again;
+    case buffer::Access::ready:
+      break;
+  }
+  return when_ready;
+}
+
 /// Pages under the exclusive latch; gives back what is still held.
 class Latched {
  public:

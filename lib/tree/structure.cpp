@@ -117,17 +117,8 @@ Tree::Walk Tree::create_node(Caller& caller, Error& error, unsigned size_class, 
   head.table = shape_.table;
   head.kind = level == 0 ? PageKind::leaf : PageKind::inner;
   head.level = static_cast<std::uint8_t>(level);
-  switch (pool_.create_or_park(caller.waiter(), size_class, head, page, error)) {
-    case Access::parked:
-      return Walk::parked;
-    case Access::failed:
-      return Walk::failed;
-    case Access::again:
-      return Walk::again;
-    case Access::ready:
-      break;
-  }
-  return Walk::done;
+  return walk_after(pool_.create_or_park(caller.waiter(), size_class, head, page, error),
+                    Walk::done);
 }
 
 // A change found one of these pages latched. Parks until it is not, since each attempt costs a page

@@ -67,16 +67,7 @@ Tree::Walk Tree::load(Caller& caller, Error& error, PageSlot page, PageWord word
       if (!state.load().exclusive()) return Walk::again;
     }
   }
-  switch (pool_.fault_or_park(caller.waiter(), page, error)) {
-    case Access::parked:
-      return Walk::parked;
-    case Access::failed:
-      return Walk::failed;
-    case Access::ready:
-    case Access::again:
-      break;
-  }
-  return Walk::again;
+  return walk_after(pool_.fault_or_park(caller.waiter(), page, error), Walk::again);
 }
 
 // Ends the reading of a leaf. Whether what was read holds.

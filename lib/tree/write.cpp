@@ -48,16 +48,9 @@ Tree::Walk Tree::make_value_page(Caller& caller, Error& error, Bytes value,
   head.table = shape_.table;
   head.kind = PageKind::blob;
   head.length = static_cast<std::uint32_t>(size);
-  switch (pool_.create_or_park(caller.waiter(), size_class, head, page, error)) {
-    case Access::parked:
-      return Walk::parked;
-    case Access::failed:
-      return Walk::failed;
-    case Access::again:
-      return Walk::again;
-    case Access::ready:
-      break;
-  }
+  const Walk walk =
+      walk_after(pool_.create_or_park(caller.waiter(), size_class, head, page, error), Walk::done);
+  if (walk != Walk::done) return walk;
   NodeHead no_node;
   no_node.level = NodeHead::no_node;
   buffer::store_page(pool_.resolve(page) + node_head_at, &no_node, sizeof no_node);
@@ -77,16 +70,7 @@ void Tree::drop_page(PageSlot page) noexcept {
 // Somebody's image is in the way of a change: sees to it, holding nothing.
 Tree::Walk Tree::settle(Caller& caller, Error& error, std::span<const PageSlot> changed,
                         std::span<const PageSlot> freed) noexcept {
-  switch (pool_.settle_or_park(caller.waiter(), changed, freed, error)) {
-    case Access::parked:
-      return Walk::parked;
-    case Access::failed:
-      return Walk::failed;
-    case Access::ready:
-    case Access::again:
-      break;
-  }
-  return Walk::again;
+  return walk_after(pool_.settle_or_park(caller.waiter(), changed, freed, error), Walk::again);
 }
 
 // One write, as it is tried again and again.

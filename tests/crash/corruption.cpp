@@ -8,6 +8,7 @@
 #include <cstring>
 #include <string>
 
+#include "crash/harness.hpp"
 #include "crash/page_history.hpp"
 #include "format/superblock.hpp"
 #include "store/manifest.hpp"
@@ -699,13 +700,6 @@ class Matrix {
   std::vector<Block> expected_;  // of each page of the checkpoint
   store::AlignedBlock buffer_ = *store::AlignedBlock::make(64 * 1024);
 };
-
-std::uint64_t number_after(int argc, char** argv, const char* name, std::uint64_t otherwise) {
-  for (int index = 1; index + 1 < argc; ++index) {
-    if (std::strcmp(argv[index], name) == 0) return std::strtoull(argv[index + 1], nullptr, 10);
-  }
-  return otherwise;
-}
 
 // Runs a history and damages what it leaves; what is wrong, or empty.
 std::string damage_one_history(std::uint64_t seed, Tally& tally) {

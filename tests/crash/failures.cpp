@@ -8,6 +8,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "crash/harness.hpp"
 #include "crash/page_history.hpp"
 #include "support/fault_injector.hpp"
 
@@ -61,18 +62,6 @@ namespace {
 
 using namespace firn;
 using namespace firn::test;
-
-struct Bounds {
-  std::optional<std::uint64_t> published;
-  std::uint64_t begun = 0;
-  bool honest = true;
-  bool strict = true;  // a lie about one request does not lose a checkpoint
-};
-
-bool is_no_domain(const Error& error) {
-  return error.code == ErrorCode::not_found ||
-         (error.code == ErrorCode::corrupt && error.place.page == Place::none);
-}
 
 // Opens what a history has left. With `faulty` the device still fails.
 std::string judge(runtime::ExecutorCore& core, segment::Backend& backend,
@@ -379,13 +368,6 @@ std::uint64_t fail_allocation(std::uint64_t seed, std::uint64_t first, bool last
 }
 
 #endif
-
-std::uint64_t number_after(int argc, char** argv, const char* name, std::uint64_t otherwise) {
-  for (int index = 1; index + 1 < argc; ++index) {
-    if (std::strcmp(argv[index], name) == 0) return std::strtoull(argv[index + 1], nullptr, 10);
-  }
-  return otherwise;
-}
 
 }  // namespace
 

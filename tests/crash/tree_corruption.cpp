@@ -7,6 +7,7 @@
 #include <cstring>
 #include <string>
 
+#include "crash/harness.hpp"
 #include "crash/tree_opened.hpp"
 
 namespace {
@@ -163,13 +164,6 @@ std::string damage_one_history(std::uint64_t seed, std::uint64_t& faults) {
     faults += matrix.faults;
   });
   return ended ? wrong : "reading got stuck";
-}
-
-std::uint64_t number_after(int argc, char** argv, const char* name, std::uint64_t otherwise) {
-  for (int index = 1; index + 1 < argc; ++index) {
-    if (std::strcmp(argv[index], name) == 0) return std::strtoull(argv[index + 1], nullptr, 10);
-  }
-  return otherwise;
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <string>
 
+#include "crash/harness.hpp"
 #include "crash/tree_opened.hpp"
 #include "support/fault_injector.hpp"
 
@@ -15,18 +16,6 @@ namespace {
 
 using namespace firn;
 using namespace firn::test;
-
-struct Bounds {
-  std::optional<std::uint64_t> published;
-  std::uint64_t begun = 0;
-  bool honest = true;
-  bool strict = true;  // a lie about one request does not lose a checkpoint
-};
-
-bool is_no_domain(const Error& error) {
-  return error.code == ErrorCode::not_found ||
-         (error.code == ErrorCode::corrupt && error.place.page == Place::none);
-}
 
 // Opens what a history has left, on a device that fails no more, and goes on with it.
 std::string judge(runtime::ExecutorCore& core, segment::Backend& backend,
@@ -125,13 +114,6 @@ struct Requests {
     return faults;
   }
 };
-
-std::uint64_t number_after(int argc, char** argv, const char* name, std::uint64_t otherwise) {
-  for (int index = 1; index + 1 < argc; ++index) {
-    if (std::strcmp(argv[index], name) == 0) return std::strtoull(argv[index + 1], nullptr, 10);
-  }
-  return otherwise;
-}
 
 }  // namespace
 

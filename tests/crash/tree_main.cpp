@@ -8,6 +8,7 @@
 #include <cstring>
 #include <string>
 
+#include "crash/harness.hpp"
 #include "crash/tree_opened.hpp"
 #include "support/crash_enumerator.hpp"
 
@@ -132,13 +133,6 @@ struct Judge {
     return true;
   }
 };
-
-std::uint64_t number_after(int argc, char** argv, const char* name, std::uint64_t otherwise) {
-  for (int index = 1; index + 1 < argc; ++index) {
-    if (std::strcmp(argv[index], name) == 0) return std::strtoull(argv[index + 1], nullptr, 10);
-  }
-  return otherwise;
-}
 
 }  // namespace
 

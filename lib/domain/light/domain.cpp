@@ -5,28 +5,20 @@
 #include "base/allocation.hpp"
 #include "base/spin.hpp"
 #include "base/yield.hpp"
+#include "domain/immediate_transaction.hpp"
 #include "domain/light/light.hpp"
 #include "domain/open_names.hpp"
 
 namespace firn::domain {
 namespace {
 
-class LightTransaction final : public TransactionCore {
+class LightTransaction final : public ImmediateTransaction<LightDomain> {
  public:
-  LightTransaction(LightDomain& domain, const TransactionOptions& options) noexcept
-      : TransactionCore(domain, options), light_(domain) {
-    retain(domain);
-    light_.open_transaction_count.fetch_add(1, std::memory_order_relaxed);
-  }
-  ~LightTransaction() override {
-    close_once();
-    release(light_);
-  }
+  using ImmediateTransaction::ImmediateTransaction;
 
   Progress commit(OperationBase&, Error&) noexcept override {
-    transition(State::committed);
-    close_once();
-    epoch_ = light_.next_epoch();
+    committed();
+    epoch_ = own_domain().next_epoch();
     if (notice().call != nullptr) notice().call(notice().context, epoch_);
     return Progress::yes;
   }
@@ -37,18 +29,9 @@ class LightTransaction final : public TransactionCore {
     epoch = epoch_;
     return Progress::yes;
   }
-  Result<void> force() noexcept override { return {}; }
-  void drop() noexcept override { delete this; }
 
  private:
-  void close_once() noexcept {
-    if (!open_) return;
-    open_ = false;
-    light_.open_transaction_count.fetch_sub(1, std::memory_order_relaxed);
-  }
-  LightDomain& light_;
   std::uint64_t epoch_ = 0;
-  bool open_ = true;
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "base/allocation.hpp"
 #include "base/planted.hpp"
 #include "base/yield.hpp"
+#include "domain/immediate_transaction.hpp"
 #include "domain/native/job.hpp"
 #include "domain/native/native.hpp"
 
@@ -13,21 +14,12 @@ namespace {
 
 constexpr auto look_again_time = std::chrono::milliseconds(1);
 
-class NativeTransaction final : public TransactionCore {
+class NativeTransaction final : public ImmediateTransaction<NativeDomain> {
  public:
-  NativeTransaction(NativeDomain& domain, const TransactionOptions& options) noexcept
-      : TransactionCore(domain, options), native_(domain) {
-    retain(domain);
-    native_.open_transaction_count.fetch_add(1, std::memory_order_relaxed);
-  }
-  ~NativeTransaction() override {
-    close_once();
-    release(native_);
-  }
+  using ImmediateTransaction::ImmediateTransaction;
 
   Progress commit(OperationBase&, Error&) noexcept override {
-    transition(State::committed);
-    close_once();
+    committed();
     return Progress::yes;
   }
   // Asked for as options, abort and notices are refused at `begin`.
@@ -37,17 +29,6 @@ class NativeTransaction final : public TransactionCore {
   Progress wait_persistent(OperationBase&, Error& error, std::uint64_t&) noexcept override {
     return fail_with(error, lacking(Capability::notify));
   }
-  Result<void> force() noexcept override { return {}; }
-  void drop() noexcept override { delete this; }
-
- private:
-  void close_once() noexcept {
-    if (!open_) return;
-    open_ = false;
-    native_.open_transaction_count.fetch_sub(1, std::memory_order_relaxed);
-  }
-  NativeDomain& native_;
-  bool open_ = true;
 };
 
 class CreateJob final : public Job {
