@@ -63,9 +63,9 @@ class TaskPromise<void> : public TaskPromiseBase {
 FIRN_API void run_in(Executor& executor, std::coroutine_handle<> handle) noexcept;
 
 // The handle, of which the optimiser knows nothing. clang (14 at least) may put the frame of a
-// coroutine that ends inside its caller on the caller's stack, and then takes for granted that calls
-// without the handle among their arguments, `tick` first of all, leave it alone: a loop of ticks
-// until `done()` would never end.
+// coroutine that ends inside its caller on the caller's stack, and then takes for granted that
+// calls without the handle among their arguments, `tick` first of all, leave it alone: a loop of
+// ticks until `done()` would never end.
 template <class Promise>
 std::coroutine_handle<Promise> opaque(std::coroutine_handle<Promise> handle) noexcept {
 #ifdef __clang__
