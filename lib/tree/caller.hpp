@@ -9,7 +9,18 @@
 
 namespace firn::tree {
 
+using buffer::PageSlot;
+using buffer::PageWord;
 using detail::Progress;
+
+/// Where a descent that has to wait for a child goes on: at the child, as long as its parent is
+/// what it was. Otherwise it starts again at the root.
+struct Resumption {
+  PageSlot parent;
+  PageWord parent_word;
+  PageSlot child;
+  unsigned level = 0;  ///< of the child
+};
 
 class Caller {
  public:
@@ -24,10 +35,21 @@ class Caller {
 
   [[nodiscard]] buffer::Waiter& waiter() noexcept {
     if (waiter_ == nullptr) {
-      waiter_ = &OperationAccess::engine_state<buffer::Waiter>(*operation_, pool_, *operation_);
+      auto& parked = OperationAccess::engine_state<Parked>(*operation_, pool_, *operation_);
+      waiter_ = &parked.waiter;
+      resumption_ = &parked.resumption;
     }
     waiter_->scan = scans_;
     return *waiter_;
+  }
+  /// The one that the operation was parked with, once; none on a fiber.
+  [[nodiscard]] Resumption take_resumption() noexcept {
+    return resumption_ == nullptr ? Resumption() : std::exchange(*resumption_, Resumption());
+  }
+  /// Before the operation parks, after which nothing of it may be touched.
+  void resume_at(const Resumption& resumption) noexcept {
+    static_cast<void>(waiter());
+    if (resumption_ != nullptr) *resumption_ = resumption;
   }
   /// What is loaded from now on will hardly be used again.
   void scans() noexcept { scans_ = true; }
@@ -41,9 +63,17 @@ class Caller {
   }
 
  private:
+  // What an operation keeps once it has waited.
+  struct Parked {
+    Parked(buffer::Pool& pool, OperationBase& operation) noexcept : waiter(pool, operation) {}
+    buffer::Waiter waiter;
+    Resumption resumption;
+  };
+
   buffer::Pool& pool_;
   OperationBase* operation_ = nullptr;
   buffer::Waiter* waiter_ = nullptr;
+  Resumption* resumption_ = nullptr;
   bool scans_ = false;
 };
 

@@ -13,6 +13,8 @@ namespace firn::tree {
 struct Seek {
   Target target = Target::at_or_after;
   Bytes key;
+  /// The leaf is all that is wanted: after a wait the path may begin at its parent.
+  bool leaf_only = false;
 };
 
 /// The pages of a descent with the words under which they were read: proof of what was found as

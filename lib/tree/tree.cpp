@@ -70,6 +70,18 @@ Tree::Walk Tree::load(Caller& caller, Error& error, PageSlot page, PageWord word
   return walk_after(pool_.fault_or_park(caller.waiter(), page, error), Walk::again);
 }
 
+// A child that cannot be read now, and where the descent goes on after that.
+Tree::Walk Tree::load_child(Caller& caller, Error& error, const Seek& seek,
+                            const Resumption& resumption, PageWord word) noexcept {
+  if (seek.leaf_only) caller.resume_at(resumption);
+  const Walk walk = load(caller, error, resumption.child, word);
+  if (walk == Walk::failed &&
+      !resumption.parent_word.validates(pool_.descriptor(resumption.parent).state.load())) {
+    return Walk::again;
+  }
+  return walk;
+}
+
 // Ends the reading of a leaf. Whether what was read holds.
 bool Tree::leave(Leaf& leaf) noexcept {
   if (leaf.latched) {
@@ -86,10 +98,24 @@ Tree::Walk Tree::descend(Caller& caller, Error& error, const Seek& seek, bool la
                          Leaf& leaf) noexcept {
   PageSlot page = shape_.root;
   PageWord word = pool_.descriptor(page).state.load();
-  if (!word.readable()) return load(caller, error, page, word);
   unsigned level = 0;
+  unsigned first_depth = 0;
+  const Resumption resumption = seek.leaf_only ? caller.take_resumption() : Resumption();
+  if (resumption.child != PageSlot() && !latched) {
+    const PageWord child_word = pool_.descriptor(resumption.child).state.load();
+    if (resumption.parent_word.validates(pool_.descriptor(resumption.parent).state.load()) ||
+        FIRN_PLANTED("tree-resume-unproved")) {
+      if (!child_word.readable()) return load_child(caller, error, seek, resumption, child_word);
+      path.steps[0] = {resumption.parent, resumption.parent_word, 0};
+      page = resumption.child;
+      word = child_word;
+      level = resumption.level;
+      first_depth = 1;
+    }
+  }
+  if (!word.readable()) return load(caller, error, page, word);
   bool shared = false;  // the page's shared latch is held already
-  for (unsigned depth = 0; depth <= level_max; ++depth) {
+  for (unsigned depth = first_depth; depth <= level_max; ++depth) {
     buffer::Descriptor& descriptor = pool_.descriptor(page);
     if (latched && !shared) {
       switch (pool_.shared_or_park(caller.waiter(), page, error)) {
@@ -153,9 +179,7 @@ Tree::Walk Tree::descend(Caller& caller, Error& error, const Seek& seek, bool la
     pool_.touch(descriptor);
     path.steps[depth].index = index;
     if (!child_word.readable()) {
-      const Walk walk = load(caller, error, child, child_word);
-      if (walk == Walk::failed && !word.validates(descriptor.state.load())) return Walk::again;
-      return walk;
+      return load_child(caller, error, seek, {page, word, child, level}, child_word);
     }
     page = child;
     word = child_word;
@@ -258,8 +282,8 @@ Progress Tree::lookup(Caller& caller, Error& error, Bytes key, Sink sink) noexce
   Path path;
   Leaf leaf;
   for (unsigned attempt = 0;; ++attempt) {
-    Walk walk =
-        descend(caller, error, {Target::at_or_after, key}, reads_latched(attempt), path, leaf);
+    Walk walk = descend(caller, error, {Target::at_or_after, key, true}, reads_latched(attempt),
+                        path, leaf);
     bool found = false;
     if (walk == Walk::done) {
       const NodeReader::Found place = leaf.node.find(key, shape_.compare);

@@ -1,12 +1,11 @@
 // A table's tree: a B+-tree on the pages of the pool, synchronised by optimistic lock coupling.
 //
 //   1. Readers latch nothing: they copy what they need of a page and ask afterwards whether the
-//   page
-//      was the same all the time. A child's state word is taken before its parent is validated, and
-//      nothing read through the parent is used before that.
-//   2. A step that misses a page, or meets a latch for too long, parks and starts again at the
-//   root:
-//      its continuation is its key.
+//      page was the same all the time. A child's state word is taken before its parent is
+//      validated, and nothing read through the parent is used before that.
+//   2. A step that misses a page, or meets a latch for too long, parks; its continuation is its
+//      key, and it starts again at the root. A lookup also remembers the page it waits for and its
+//      parent: while that is unchanged, the key still leads there, and it goes on at the page.
 //   3. A write changes one leaf, under its exclusive latch. A leaf without room is split first, a
 //      full parent before it: each split or merge is one change of its own (structure.cpp), and the
 //      step starts again.
@@ -31,8 +30,6 @@
 #include "tree/node.hpp"
 
 namespace firn::tree {
-
-using buffer::PageWord;
 
 /// What is constant of a tree; the catalogue keeps it.
 struct Shape {
@@ -160,6 +157,8 @@ class Tree {
   Walk descend(Caller& caller, Error& error, const Seek& seek, bool latched, Path& path,
                Leaf& leaf) noexcept;
   Walk load(Caller& caller, Error& error, PageSlot page, PageWord word) noexcept;
+  Walk load_child(Caller& caller, Error& error, const Seek& seek, const Resumption& resumption,
+                  PageWord word) noexcept;
   [[nodiscard]] bool leave(Leaf& leaf) noexcept;
   Walk copy_value(Caller& caller, Error& error, Leaf& leaf, ValuePlace place, Buffer& out) noexcept;
 

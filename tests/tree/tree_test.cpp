@@ -315,6 +315,43 @@ TEST_CASE("tree: many operations under way agree with a map of their keys", "[tr
   }
 }
 
+TEST_CASE("tree: a lookup that waited finds its key where a split has put it", "[tree]") {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    TreeWorld tree({.seed = seed});
+    const auto key_of_number = [](int number) { return "key/" + std::to_string(1000 + number); };
+    constexpr int count = 120;
+    for (int number = 0; number < count; number += 3) {
+      tree.write(Write::put, key_of_number(number), std::string(60, 'v'));
+    }
+    REQUIRE(tree.world.checkpoint().has_value());
+    static_cast<void>(tree.world.pool->evict(~std::uint64_t{0} >> 1, 1 << 12));
+    std::vector<std::unique_ptr<TreeOperation>> all;
+    const auto post = [&](int number, TreeDeed deed, std::size_t executor) {
+      all.push_back(tree.operation());
+      TreeOperation& its = *all.back();
+      its.deed = deed;
+      its.key = key_of_number(number);
+      its.value = std::string(200, 'w');
+      REQUIRE(its.post(tree.world.executors.executor(executor)).has_value());
+    };
+    for (int number = 0; number < count; ++number) {
+      if (number % 3 == 0) {
+        post(number, TreeDeed::lookup, 0);
+      } else {
+        post(number, TreeDeed::write, 1 + static_cast<std::size_t>(number) % 2);
+      }
+    }
+    REQUIRE(tree.world.executors.run([&] {
+      return std::all_of(all.begin(), all.end(), [](const auto& its) { return its->done(); });
+    }));
+    for (const auto& its : all) {
+      REQUIRE(its->result().has_value());
+      REQUIRE(*its->result());
+      if (its->deed == TreeDeed::lookup) REQUIRE(its->found == std::string(60, 'v'));
+    }
+  }
+}
+
 TEST_CASE("tree: cursors meet in order what is there throughout beside writers", "[tree]") {
   for (std::uint64_t seed = 1; seed <= 4; ++seed) {
     TreeWorld tree({.seed = seed, .leaf_class = 0});
