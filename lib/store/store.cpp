@@ -13,6 +13,7 @@ namespace {
 
 // A device that refuses a place gets this many others before the write fails.
 constexpr unsigned write_attempts_max = 3;
+constexpr std::size_t memory_unit = 4096;  // what memory is given in
 
 // Ends a read or write from the executor's next tick: callers never hear of the end inside the
 // call.
@@ -192,10 +193,9 @@ void Store::finish_read(PageRead& read) noexcept {
       std::memcpy(&header, read.data, sizeof header);
       read.outcome = corrupt_page(read.page, id, format::describe(fault), header.page_id);
     } else {
-      const std::size_t whole = format::page_bytes(read.page.size_class());
-      if (read.image_bytes < whole) {
-        std::memset(read.data + read.image_bytes, 0, whole - read.image_bytes);
-      }
+      // Not all of the page: that would make memory present which nobody needs.
+      const std::size_t end = (read.image_bytes + memory_unit - 1) / memory_unit * memory_unit;
+      std::memset(read.data + read.image_bytes, 0, end - read.image_bytes);
     }
   }
   impl_->page_reads.fetch_add(1, std::memory_order_relaxed);

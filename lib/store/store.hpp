@@ -52,9 +52,10 @@ using format::PageId;
 
 class Store;
 
-/// Reads the image of `page` into `data`, which has room for the whole class. When `done` is called
-/// the outcome is success, and bytes behind the image are zero, or `corrupt` / `io_error` with
-/// segment and page, and `data` holds nothing of use.
+/// Reads the image of `page` into `data`, which has room for the whole class and is aligned to 4096
+/// bytes. When `done` is called the outcome is success, and what follows the image in its last 4096
+/// bytes is zero, or `corrupt` / `io_error` with segment and page, and `data` holds nothing of use.
+/// What lies behind is not touched: a page that is half used needs half of the memory.
 struct PageRead {
   PageId page;
   std::byte* data = nullptr;
