@@ -59,8 +59,8 @@ Counters Counters::since(const Counters& before) const noexcept {
 Meter::Meter(const std::string& directory) {
   struct stat status {};
   expect(::stat(directory.c_str(), &status) == 0, "cannot read the directory", directory);
-  const std::string path = fmt::format("/sys/dev/block/{}:{}/stat", major(status.st_dev),
-                                       minor(status.st_dev));
+  const std::string path =
+      fmt::format("/sys/dev/block/{}:{}/stat", major(status.st_dev), minor(status.st_dev));
   if (std::filesystem::exists(path)) device_stat_ = path;
 }
 

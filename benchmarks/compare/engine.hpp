@@ -1,8 +1,8 @@
-// What the comparison asks of an engine: one adapter each implements it, and one program is linked of
-// each adapter and the same workloads.
+// What the comparison asks of an engine: one adapter each implements it, and one program is linked
+// of each adapter and the same workloads.
 //
-// An Engine is shared by all threads; a Session belongs to one. What fails ends the program: a run is
-// one process, and the driver shows its last line as the reason.
+// An Engine is shared by all threads; a Session belongs to the thread that asked for it. What fails
+// ends the program: a run is one process, and the driver shows its last line as the reason.
 #pragma once
 
 #include <cstddef>

@@ -108,9 +108,8 @@ class BdbEngine final : public Engine {
       : settings_(settings), logged_(settings.durability != Durability::none) {
     // The library itself adds a quarter to caches below 500 MB.
     constexpr std::uint64_t small_cache = 500'000'000;
-    const std::uint64_t cache = settings.budget_bytes < small_cache
-                                    ? settings.budget_bytes / 5 * 4
-                                    : settings.budget_bytes;
+    const std::uint64_t cache =
+        settings.budget_bytes < small_cache ? settings.budget_bytes / 5 * 4 : settings.budget_bytes;
     expect_ok(db_env_create(&environment_, 0), "environment");
     expect_ok(environment_->set_cachesize(environment_, static_cast<std::uint32_t>(cache >> 30),
                                           static_cast<std::uint32_t>(cache & ((1U << 30) - 1)), 1),

@@ -139,18 +139,16 @@ class Lookups {
     slot.check.right = false;
     if (slot.lookup.timed) slot.begun = Clock::now();
     slot.operation.emplace(table_.core(), nullptr, firn::Bytes(slot.key.view()), See{&slot.check});
-    expect_success(slot.operation->post(executor_,
-                                        [&slot](firn::Result<bool>& result) noexcept {
-                                          ended(slot, result);
-                                        }),
-                   "read");
+    expect_success(
+        slot.operation->post(executor_,
+                             [&slot](firn::Result<bool>& result) noexcept { ended(slot, result); }),
+        "read");
   }
   static void ended(Slot& slot, firn::Result<bool>& result) noexcept {
     const bool found = value_of(std::move(result), "read");
     const auto took = slot.lookup.timed ? Clock::now() - slot.begun : Clock::duration::zero();
-    slot.lookups.source_.done(
-        slot.lookup, found && slot.check.right,
-        static_cast<std::uint64_t>(std::chrono::nanoseconds(took).count()));
+    slot.lookups.source_.done(slot.lookup, found && slot.check.right,
+                              static_cast<std::uint64_t>(std::chrono::nanoseconds(took).count()));
     slot.lookups.free_.push_back(&slot);
   }
 
@@ -211,11 +209,11 @@ class FirnEngine final : public Engine {
  public:
   explicit FirnEngine(const Settings& settings) {
     if (settings.durability == Durability::sync) stop_unsupported("durable commits");
-    domain_ = value_of(firn::Domain::open(settings.directory + "/firn",
-                                          {.type = firn::DomainType::native,
-                                           .memory_budget = settings.budget_bytes})
-                           .wait(),
-                       "open");
+    domain_ = value_of(
+        firn::Domain::open(settings.directory + "/firn", {.type = firn::DomainType::native,
+                                                          .memory_budget = settings.budget_bytes})
+            .wait(),
+        "open");
     if (!value_of(domain_.tables().wait(), "tables").empty()) {
       table_ = value_of(domain_.open_table<firn::BytesType>("pairs").wait(), "open table");
     } else if (settings.shape.value_size < large_from) {

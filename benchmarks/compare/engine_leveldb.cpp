@@ -1,5 +1,5 @@
-// LevelDB with Bloom filters of 10 bits. It maps its files, so that they are in the page cache, and it
-// always writes its log.
+// LevelDB with Bloom filters of 10 bits. It maps its files, so that they are in the page cache, and
+// it always writes its log.
 #include <leveldb/cache.h>
 #include <leveldb/db.h>
 #include <leveldb/filter_policy.h>
@@ -71,8 +71,7 @@ class LevelSession final : public Session {
 class LevelEngine final : public Engine {
  public:
   explicit LevelEngine(const Settings& settings)
-      : durability_(settings.durability),
-        filter_(leveldb::NewBloomFilterPolicy(10)) {
+      : durability_(settings.durability), filter_(leveldb::NewBloomFilterPolicy(10)) {
     constexpr std::uint64_t write_buffer_max = 64 << 20;
     const std::uint64_t write_buffer =
         std::clamp<std::uint64_t>(settings.budget_bytes / 8, 1 << 20, write_buffer_max);

@@ -1,5 +1,5 @@
-// LMDB: reads through its map, writes with pwrite, in transactions of one writer at a time. It has no
-// cache of its own and no log.
+// LMDB: reads through its map, writes with pwrite, in transactions of one writer at a time. It has
+// no cache of its own and no log.
 #include <lmdb.h>
 
 #include <algorithm>
@@ -17,9 +17,7 @@ void expect_ok(int code, std::string_view what) {
   }
 }
 // The library takes pointers to what it only reads.
-MDB_val value_of(std::string_view text) {
-  return {text.size(), const_cast<char*>(text.data())};
-}
+MDB_val value_of(std::string_view text) { return {text.size(), const_cast<char*>(text.data())}; }
 std::string_view view(const MDB_val& value) {
   return {static_cast<const char*>(value.mv_data), value.mv_size};
 }

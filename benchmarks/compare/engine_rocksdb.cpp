@@ -1,5 +1,5 @@
-// RocksDB, with the settings of its tuning guide: Bloom filters of 10 bits, index and filters in the
-// block cache and memtables charged to it, dynamic level sizes, direct I/O.
+// RocksDB, with the settings of its tuning guide: Bloom filters of 10 bits, memtables charged to
+// the block cache (index and filters too where memory is short), dynamic level sizes, direct I/O.
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 #include <rocksdb/filter_policy.h>
@@ -82,7 +82,7 @@ class RocksEngine final : public Engine {
     rocksdb::BlockBasedTableOptions table;
     table.block_cache = cache;
     table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
-    table.cache_index_and_filter_blocks = true;
+    table.cache_index_and_filter_blocks = !settings.in_memory;
     table.pin_l0_filter_and_index_blocks_in_cache = true;
     rocksdb::Options options;
     options.create_if_missing = true;

@@ -1,5 +1,5 @@
-// SQLite: a table without row ids, keyed by bytes, in WAL mode. Each session has a connection of its
-// own; writers take turns in the process, which costs less than its busy handler.
+// SQLite: a table without row ids, keyed by bytes, in WAL mode. Each session has a connection of
+// its own; writers take turns in the process, which costs less than its busy handler.
 #include <sqlite3.h>
 
 #include <algorithm>
@@ -38,8 +38,7 @@ class Connection {
   }
   [[nodiscard]] sqlite3_stmt* prepare(const char* text) {
     sqlite3_stmt* statement = nullptr;
-    expect_ok(sqlite3_prepare_v3(handle_, text, -1, SQLITE_PREPARE_PERSISTENT, &statement,
-                                 nullptr),
+    expect_ok(sqlite3_prepare_v3(handle_, text, -1, SQLITE_PREPARE_PERSISTENT, &statement, nullptr),
               text);
     return statement;
   }
@@ -117,9 +116,9 @@ class SqliteSession final : public Session {
   void bind(sqlite3_stmt* statement, int index, std::string_view bytes) {
     // Not null for an empty one, which would compare with nothing.
     const char* const data = bytes.empty() ? "" : bytes.data();
-    connection_.expect_ok(sqlite3_bind_blob(statement, index, data,
-                                            static_cast<int>(bytes.size()), SQLITE_STATIC),
-                          "bind");
+    connection_.expect_ok(
+        sqlite3_bind_blob(statement, index, data, static_cast<int>(bytes.size()), SQLITE_STATIC),
+        "bind");
   }
   void run(sqlite3_stmt* statement) {
     connection_.expect_ok(sqlite3_step(statement), "step");
@@ -145,8 +144,9 @@ class SqliteEngine final : public Engine {
  public:
   explicit SqliteEngine(const Settings& settings)
       : settings_(settings), connection_(configured(settings)) {
-    connection_.run("CREATE TABLE IF NOT EXISTS pairs (key BLOB PRIMARY KEY, value BLOB NOT NULL) "
-                    "WITHOUT ROWID;");
+    connection_.run(
+        "CREATE TABLE IF NOT EXISTS pairs (key BLOB PRIMARY KEY, value BLOB NOT NULL) "
+        "WITHOUT ROWID;");
   }
 
   std::unique_ptr<Session> session() override {

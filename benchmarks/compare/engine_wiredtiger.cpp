@@ -1,5 +1,5 @@
-// WiredTiger: a B-tree of raw bytes with its cache, direct I/O for data, checkpoints every 30 seconds,
-// and small leaves, as its documentation advises for reads of single pairs.
+// WiredTiger: a B-tree of raw bytes with its cache, direct I/O for data, checkpoints every 30
+// seconds, and small leaves, as its documentation advises for reads of single pairs.
 #include <wiredtiger.h>
 
 #include <fmt/format.h>
@@ -28,8 +28,7 @@ class WiredTigerSession final : public Session {
  public:
   explicit WiredTigerSession(WT_CONNECTION* connection) {
     expect_ok(connection->open_session(connection, nullptr, nullptr, &session_), "session");
-    expect_ok(session_->open_cursor(session_, "table:pairs", nullptr, nullptr, &cursor_),
-              "cursor");
+    expect_ok(session_->open_cursor(session_, "table:pairs", nullptr, nullptr, &cursor_), "cursor");
   }
   ~WiredTigerSession() override { expect_ok(session_->close(session_, nullptr), "close"); }
 
@@ -104,12 +103,11 @@ class WiredTigerEngine final : public Engine {
     } else if (settings.durability == Durability::sync) {
       log = ",log=(enabled=true),transaction_sync=(enabled=true,method=fsync)";
     }
-    const std::string options = fmt::format(
-        "create,cache_size={},direct_io=[data],checkpoint=(wait=30),session_max={}{}",
-        settings.budget_bytes, settings.threads_max + 64, log);
-    expect_ok(
-        wiredtiger_open(settings.directory.c_str(), nullptr, options.c_str(), &connection_),
-        "open");
+    const std::string options =
+        fmt::format("create,cache_size={},direct_io=[data],checkpoint=(wait=30),session_max={}{}",
+                    settings.budget_bytes, settings.threads_max + 64, log);
+    expect_ok(wiredtiger_open(settings.directory.c_str(), nullptr, options.c_str(), &connection_),
+              "open");
     WT_SESSION* session = nullptr;
     expect_ok(connection_->open_session(connection_, nullptr, nullptr, &session), "session");
     expect_ok(session->create(session, "table:pairs",

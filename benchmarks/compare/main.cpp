@@ -1,13 +1,13 @@
-// One run of one engine: opens or loads its files, runs one workload with each number of threads, and
-// prints a line of JSON for each. `compare` runs these programs and reads the lines.
+// One run of one engine: opens or loads its files, runs one workload with each number of threads,
+// and prints a line of JSON for each. `compare` runs these programs and reads the lines.
 //
 //   compare_ENGINE --workload NAME --directory DIR --pairs N [--value BYTES] [--budget BYTES]
 //       [--threads N,N..] [--seconds S] [--seed N] [--out-of-memory]
 //   compare_ENGINE --version | --workloads
 //
-// Loads (`load-random`, `load-sequential`) want an empty directory, the others one that load-random
-// has filled. Exits with 1 after a failure, 3 for what the engine cannot do; the last line of stderr
-// says why.
+// Loads (`load-random`, `load-sequential`) want an empty directory, the others one that
+// load-random has filled. Out of memory, loads end after the seconds. Exits with 1 after a failure,
+// 3 for what the engine cannot do; the last line of stderr says why.
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
@@ -113,8 +113,7 @@ struct Measured final : RunNotices {
 
 class Run {
  public:
-  explicit Run(const Options& options)
-      : options_(options), meter_(options.directory) {
+  explicit Run(const Options& options) : options_(options), meter_(options.directory) {
     settings_.directory = options.directory;
     settings_.in_memory = !options.out_of_memory;
     settings_.shape.value_size = options.value_size;
@@ -195,11 +194,10 @@ class Run {
         R"("file_bytes":{},"budget_bytes":{},"resident_peak_bytes":{},)"
         R"("resident_before_bytes":{}}})"
         "\n",
-        options_.workload, threads, outcome.operations, timed.seconds,
-        all.seconds - timed.seconds, timed.processor_seconds,
-        all.processor_seconds - timed.processor_seconds, outcome.times.quantile(0.5),
-        outcome.times.quantile(0.99), outcome.times.quantile(0.999), meter_.has_device(),
-        all.device_read_bytes, all.device_write_bytes, all.process_read_bytes,
+        options_.workload, threads, outcome.operations, timed.seconds, all.seconds - timed.seconds,
+        timed.processor_seconds, all.processor_seconds - timed.processor_seconds,
+        outcome.times.quantile(0.5), outcome.times.quantile(0.99), outcome.times.quantile(0.999),
+        meter_.has_device(), all.device_read_bytes, all.device_write_bytes, all.process_read_bytes,
         all.process_write_bytes, outcome.written_user_bytes, live_bytes,
         file_bytes(options_.directory), settings_.budget_bytes, peak_resident_bytes(),
         resident_before_);

@@ -55,8 +55,7 @@ double nanoseconds_per_load(const std::vector<Line>& lines, double seconds) {
   for (const std::uint32_t place : at) sum += place;
   volatile std::uint32_t used = sum;
   static_cast<void>(used);
-  return std::chrono::duration<double, std::nano>(now - begun).count() /
-         static_cast<double>(count);
+  return std::chrono::duration<double, std::nano>(now - begun).count() / static_cast<double>(count);
 }
 
 }  // namespace

@@ -48,8 +48,7 @@ class Zipfian {
     const double scaled = part * zeta_;
     if (scaled < 1) return 0;
     if (scaled < 1 + std::pow(0.5, theta)) return 1;
-    return static_cast<std::uint64_t>(count_ *
-                                      std::pow(eta_ * part - eta_ + 1, 1 / (1 - theta)));
+    return static_cast<std::uint64_t>(count_ * std::pow(eta_ * part - eta_ + 1, 1 / (1 - theta)));
   }
 
  private:

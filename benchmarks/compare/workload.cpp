@@ -38,7 +38,9 @@ constexpr Workload workloads[] = {
      .update_share = 100,
      .transactions = true,
      .durability = Durability::async},
-    {.name = "commit-sync", .update_share = 100, .transactions = true,
+    {.name = "commit-sync",
+     .update_share = 100,
+     .transactions = true,
      .durability = Durability::sync},
 };
 

@@ -1,5 +1,5 @@
-// The workloads: which operations in which proportion on which records, run by some threads for some
-// time against any engine.
+// The workloads: which operations in which proportion on which records, run by some threads for
+// some time against any engine.
 #pragma once
 
 #include <atomic>
@@ -24,12 +24,12 @@ struct Workload {
   unsigned update_share = 0;
   unsigned insert_share = 0;
   unsigned scan_share = 0;
-  unsigned modify_share = 0;            ///< read, then update
-  std::uint64_t scan_pairs_max = 0;     ///< of each scan
-  bool scan_length_drawn = false;       ///< from 1 to the maximum; else always the maximum
-  bool missing = false;                 ///< reads keys that are not there
-  bool transactions = false;            ///< updates are transactions
-  unsigned in_flight = 0;               ///< lookups under way on each thread, if not 0
+  unsigned modify_share = 0;         ///< read, then update
+  std::uint64_t scan_pairs_max = 0;  ///< of each scan
+  bool scan_length_drawn = false;    ///< from 1 to the maximum; else always the maximum
+  bool missing = false;              ///< reads keys that are not there
+  bool transactions = false;         ///< updates are transactions
+  unsigned in_flight = 0;            ///< lookups under way on each thread, if not 0
   Durability durability = Durability::none;
 
   [[nodiscard]] bool writes() const noexcept {
@@ -91,8 +91,8 @@ struct RunPlan {
 
 /// Runs the workload; wrong answers end the program.
 [[nodiscard]] Outcome run_workload(Engine& engine, const Settings& settings,
-                                   const Workload& workload, Numbers& numbers,
-                                   const RunPlan& plan, RunNotices& notices);
+                                   const Workload& workload, Numbers& numbers, const RunPlan& plan,
+                                   RunNotices& notices);
 
 /// Puts the numbers below the count, until it has taken so long; how many it has put.
 [[nodiscard]] Outcome run_load(Session& session, const Settings& settings, std::uint64_t seed,

@@ -68,6 +68,8 @@ def parse(arguments):
     add("--seed", type=positive(int), metavar="N", default=1)
     add("--build", metavar="DIR", default=os.path.join(root, "build", "bench"))
     add("--out", metavar="DIR", help="results, plots and, meanwhile, the data: BUILD/compare")
+    add("--slack", type=positive(int), metavar="MIB", default=64,
+        help="of the memory groups out of memory, over the budget and a quarter of it: 64")
     add("--no-limits", action="store_true", help="leave out what device and memory allow")
     add("--no-plots", action="store_true")
     add("--table", metavar="FILE", help="only print the table of such results")

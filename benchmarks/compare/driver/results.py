@@ -2,7 +2,7 @@
 import json
 import statistics
 
-from .options import ENGINES, WORKLOADS
+from .options import ENGINES, LOADS, WORKLOADS
 
 
 def append(path, records):
@@ -45,6 +45,11 @@ def ratio(above, below):
     return above / below if below else 0.0
 
 
+def memory_of(run):
+    """The group's peak counts the page cache that the process has used."""
+    return run.get("memory_group_peak_bytes") or run["resident_peak_bytes"]
+
+
 COLUMNS = {
     "rate": lambda run: ratio(run["operations"], run["seconds"]),
     "rate_of_processor": lambda run: ratio(
@@ -56,7 +61,8 @@ COLUMNS = {
     "read_each": lambda run: ratio(run["device_read_bytes"], run["operations"]),
     "write_amplification": lambda run: ratio(run["device_write_bytes"], run["user_bytes"]),
     "space": lambda run: ratio(run["file_bytes"], run["live_bytes"]),
-    "resident": lambda run: run["resident_peak_bytes"],
+    "memory": lambda run: memory_of(run),
+    "memory_of_budget": lambda run: ratio(memory_of(run), run["budget_bytes"]),
     "resident_of_budget": lambda run: ratio(
         run["resident_peak_bytes"] - run["resident_before_bytes"], run["budget_bytes"]),
 }
@@ -90,6 +96,13 @@ class Entry:
         return Figure(common) if common else None
 
 
+    def cut_pairs(self):
+        """The pairs of a load that ended before all were in, else None."""
+        runs = [run for run in self.rounds.values()
+                if run["workload"] in LOADS and run["operations"] < run["pairs"]]
+        return min(run["operations"] for run in runs) if runs else None
+
+
 class Cell:
     def __init__(self, workload, memory, threads):
         self.workload, self.memory, self.threads = workload, memory, threads
@@ -107,6 +120,31 @@ class Cell:
         peers = [entry for entry in self.entries.values()
                  if entry.engine != "firn" and entry.rounds]
         return sorted(peers, key=lambda entry: -entry.rate())
+
+
+def medians(records):
+    """The table as plain data."""
+    rows = []
+    for (pairs, value), table in cells(records).items():
+        for cell in table:
+            peers = cell.peers()
+            for entry in cell.sorted():
+                row = {"pairs": pairs, "value": value, "workload": cell.workload,
+                       "memory": cell.memory, "threads": cell.threads, "engine": entry.engine,
+                       "rounds": len(entry.rounds)}
+                if entry.trouble is not None:
+                    row["status"], row["reason"] = entry.trouble
+                if entry.rounds:
+                    for name in COLUMNS:
+                        figure = entry.figure(name)
+                        row[name] = {"median": figure.median, "least": figure.least,
+                                     "most": figure.most}
+                    to_best = entry.ratio_to(peers[0]) if peers else None
+                    if to_best is not None:
+                        row["of_best_peer"] = {"median": to_best.median, "least": to_best.least,
+                                               "most": to_best.most, "peer": peers[0].engine}
+                rows.append(row)
+    return rows
 
 
 def cells(records):

@@ -7,8 +7,7 @@ import subprocess
 from . import machine
 from .options import COMMIT_THREADS, LOADS, READS, FIRN_ONLY, budget_of
 
-GROUP_EXTRA = 64 << 20  # over the budget and a quarter of it: code, stacks, what is not cache
-LOAD_TIMEOUT = 900      # seconds
+LOAD_TIMEOUT = 900  # seconds
 
 
 class Runner:
@@ -31,7 +30,7 @@ class Runner:
         if not os.path.exists(self._program(engine)):
             return
         done = subprocess.run([self._program(engine), "--version"], stdout=subprocess.PIPE,
-                              text=True, check=False)
+                              text=True, check=True)
         self.engines[engine] = done.stdout.strip()
 
     def threads_of(self, workload):
@@ -97,7 +96,7 @@ class Runner:
         if memory == "out":
             command.append("--out-of-memory")
             if self.groups.parent is not None:
-                group = self.groups.make(budget + budget // 4 + GROUP_EXTRA)
+                group = self.groups.make(budget + budget // 4 + (options.slack << 20))
             else:
                 machine.drop_caches()
         timeout = LOAD_TIMEOUT if workload in LOADS else 120 + 10 * seconds * len(threads)

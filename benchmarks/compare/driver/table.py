@@ -3,7 +3,7 @@ from . import results
 
 WIDTHS = (18, 4, 3, 11, 11, 23, 7, 11, 8, 9, 9, 9, 9, 6, 6, 7, 7)
 HEADS = ("workload", "mem", "thr", "engine", "ops/s", "(least - most)", "of best", "ops/CPU-s",
-         "p50 us", "p99 us", "p99.9 us", "B wr/op", "B rd/op", "wr.amp", "space", "MiB res",
+         "p50 us", "p99 us", "p99.9 us", "B wr/op", "B rd/op", "wr.amp", "space", "MiB",
          "of bud.")
 LEFT = (0, 1, 3)
 RESIDENT_MAX = 1.05  # of the budget; Firn promises it
@@ -37,6 +37,7 @@ def row(cell, entry, best):
     writes = any(run["user_bytes"] for run in entry.rounds.values())
     device = any(run["device"] for run in entry.rounds.values())
     over = entry.engine == "firn" and medians["resident_of_budget"] > RESIDENT_MAX
+    cut = entry.cut_pairs()
     return line(head + [
         number(rate.median), spread, f"{to_best.median:.2f}" if to_best else "",
         number(medians["rate_of_processor"]),
@@ -44,8 +45,9 @@ def row(cell, entry, best):
         number(medians["written_each"]) if device else "",
         number(medians["read_each"]) if device else "",
         number(medians["write_amplification"]) if writes and device else "",
-        number(medians["space"]), number(medians["resident"] / (1 << 20)),
-        f"{100 * medians['resident_of_budget']:.0f} %" + ("!" if over else "")])
+        number(medians["space"]), number(medians["memory"] / (1 << 20)),
+        f"{100 * medians['memory_of_budget']:.0f} %" + ("!" if over else "")
+    ]) + (f"  cut short at {cut:,} pairs" if cut else "")
 
 
 def limits_text(records):
