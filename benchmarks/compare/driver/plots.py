@@ -50,8 +50,8 @@ def _ratios(pyplot, cells, title):
     medians = [row[1].median for row in rows]
     spread = [[row[1].median - row[1].least for row in rows],
               [row[1].most - row[1].median for row in rows]]
-    axes.barh([row[0] for row in rows], medians, xerr=spread, capsize=2,
-              color=["tab:green" if median >= 1 else "tab:orange" for median in medians])
+    axes.errorbar(medians, [row[0] for row in rows], xerr=spread, fmt="o", capsize=2)
+    axes.grid(axis="x", which="both", alpha=0.3)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log")
     axes.set_xlabel("operations/s of Firn over the best peer's (named)")
