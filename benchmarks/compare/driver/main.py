@@ -27,6 +27,7 @@ class Comparison:
         self.clock = schedule.Clock(options, self.runner.threads_of)
         self.progress = Progress(len(self.cells), options.minutes)
         self.left_out = 0
+        self.cut_cells = []  # that not all engines have run
 
     def keep(self, record):
         record = {**self.common, **record,
@@ -67,6 +68,9 @@ class Comparison:
         engines = self.engines_of(workload)
         rates, troubles = {}, set()
         for engine in engines:
+            if self.clock.left() <= 0:
+                self.cut_cells.append(f"{workload} {memory}")
+                break
             found = self.one(engine, workload, memory, 1)
             good = [run for run in found if run["status"] == "ok"]
             if good:
@@ -105,6 +109,8 @@ class Comparison:
         missing = [engine for engine in options.engines if engine not in self.runner.engines]
         if missing:
             lines.append(f"Not built, and left out: {', '.join(missing)}.")
+        if self.cut_cells:
+            lines.append(f"No time was left for some engines of {', '.join(self.cut_cells)}.")
         if self.left_out:
             lines.append(f"No time was left for {self.left_out} cells.")
         return lines
