@@ -138,8 +138,8 @@ class Run {
     engine->flush();
     measured.ended();
     session.reset();
+    settle(*engine);
     engine.reset();
-    sync_files(options_.directory);
     print(outcome, measured, meter_.read(), 1, outcome.operations);
   }
 
