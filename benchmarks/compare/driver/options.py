@@ -57,9 +57,9 @@ def parse(arguments):
     add("--out-of-memory", action="store_true", help="only with data eight times the budget")
     add("--pairs", type=positive(int), metavar="N", help="5 million, or 600,000 with --quick")
     add("--value", type=positive(int), metavar="BYTES", default=100)
-    add("--seconds", type=positive(float), metavar="S", help="of a cell: 3, or 0.3")
+    add("--seconds", type=positive(float), metavar="S", help="of a cell: 3, or 0.2")
     add("--load-seconds", type=positive(float), metavar="S",
-        help="the most that a load out of memory may take: 20, or 3")
+        help="the most that a load out of memory may take: 20, or 2")
     add("--rounds", type=positive(int), metavar="N",
         help="of Firn and a cell's best two peers: 5, or 3; the other engines have one")
     add("--threads", metavar="N,..", help="1, 2, 4 and so on up to the processors")
@@ -81,8 +81,8 @@ def parse(arguments):
         if getattr(options, name) is None:
             setattr(options, name, short if quick else full)
     default("pairs", 5_000_000, 600_000)
-    default("seconds", 3.0, 0.3)
-    default("load_seconds", 20.0, 3.0)
+    default("seconds", 3.0, 0.2)
+    default("load_seconds", 20.0, 2.0)
     default("rounds", 5, 3)
     default("minutes", 90.0, 5.0)
     if options.value < 8:
