@@ -11,7 +11,7 @@ from . import machine, options as choices, plots, results, runs, schedule, table
 from .options import ENGINES, FIRN_ONLY
 from .progress import Progress
 
-CONTENDERS = 2  # peers that run in all rounds of a cell
+CONTENDERS = 2  # peers, at least, that run in all rounds of a cell
 
 
 class Comparison:
@@ -66,21 +66,19 @@ class Comparison:
     def cell(self, place):
         workload, memory = self.cells[place]
         engines = self.engines_of(workload)
-        rates, troubles = {}, set()
+        rates, troubles = {}, set()  # rates: {threads: {engine: rate}}
         for engine in engines:
             if self.clock.left() <= 0:
                 self.cut_cells.append(f"{workload} {memory}")
                 break
             found = self.one(engine, workload, memory, 1)
-            good = [run for run in found if run["status"] == "ok"]
-            if good:
-                rates[engine] = max(results.COLUMNS["rate"](run) for run in good)
+            for run in found:
+                if run["status"] == "ok":
+                    rate = results.COLUMNS["rate"](run)
+                    rates.setdefault(run["threads"], {})[engine] = rate
             troubles |= {f"; {engine} failed: {run['reason']}" for run in found
                          if run["status"] == "failed"}
-        peers = sorted((engine for engine in rates if engine != "firn"),
-                       key=lambda engine: -rates[engine])[:CONTENDERS]
-        contenders = [engine for engine in engines
-                      if engine in peers or (engine == "firn" and engine in rates)]
+        contenders = contenders_of(engines, rates)
         further = 0
         if contenders:
             further = self.clock.further_rounds(self.cells, place, len(contenders),
@@ -88,11 +86,9 @@ class Comparison:
         for number in range(2, 2 + further):
             for engine in contenders:
                 self.one(engine, workload, memory, number)
-        best = f"; best peer {peers[0]} {rates[peers[0]]:,.0f}/s" if peers else ""
-        firn = f"firn {rates['firn']:,.0f}/s" if "firn" in rates else "firn -"
         rounds = "1 round" if further == 0 else f"{1 + further} rounds"
-        self.progress.cell_done(
-            f"{workload} {memory}: {firn}{best}; {rounds}" + "".join(sorted(troubles)))
+        self.progress.cell_done(f"{workload} {memory}: {first_round(rates)}{rounds}"
+                                + "".join(sorted(troubles)))
 
     def notes(self):
         options, lines = self.options, []
@@ -132,6 +128,35 @@ class Comparison:
             self.runner.clean()
 
 
+def contenders_of(engines, rates):
+    """Firn, the best peer with each number of threads, and others until there are two."""
+    places = {}  # peer: its places with each number of threads
+    chosen = {"firn"} if any("firn" in of_threads for of_threads in rates.values()) else set()
+    for of_threads in rates.values():
+        peers = sorted((engine for engine in of_threads if engine != "firn"),
+                       key=lambda engine: -of_threads[engine])
+        chosen.update(peers[:1])
+        for place, engine in enumerate(peers):
+            places.setdefault(engine, []).append(place)
+    for engine in sorted(places, key=lambda engine: sum(places[engine])):
+        if len(chosen - {"firn"}) >= CONTENDERS:
+            break
+        chosen.add(engine)
+    return [engine for engine in engines if engine in chosen]
+
+
+def first_round(rates):
+    """In words, for the progress."""
+    text = ""
+    for threads, of_threads in rates.items():
+        firn = f"{of_threads['firn']:,.0f}/s" if "firn" in of_threads else "-"
+        peers = [engine for engine in of_threads if engine != "firn"]
+        best = max(peers, key=of_threads.get, default=None)
+        text += f"{threads} thr firn {firn}"
+        text += f", {best} {of_threads[best]:,.0f}/s; " if best else "; "
+    return text
+
+
 def pictures(records, directory):
     try:
         for path in plots.draw(results.cells(records), directory):
@@ -167,7 +192,9 @@ def compare(options):
     complete = comparison.run()
     records = comparison.records
     if any(record["kind"] == "run" for record in records):
-        print(table.text(records, comparison.notes()))
+        for note in comparison.notes():
+            comparison.keep({"kind": "note", "text": note})
+        print(table.text(records))
         path = os.path.join(options.out, "table.json")
         with open(path, "w", encoding="utf-8") as file:
             json.dump(results.medians(records), file, indent=1)

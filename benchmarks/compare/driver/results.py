@@ -116,10 +116,10 @@ class Cell:
         return sorted(self.entries.values(), key=lambda entry: ENGINES.index(entry.engine))
 
     def peers(self):
-        """Engines other than Firn, the fastest first."""
+        """Engines other than Firn: those with most rounds first, the fastest of them in front."""
         peers = [entry for entry in self.entries.values()
                  if entry.engine != "firn" and entry.rounds]
-        return sorted(peers, key=lambda entry: -entry.rate())
+        return sorted(peers, key=lambda entry: (-len(entry.rounds), -entry.rate()))
 
 
 def medians(records):

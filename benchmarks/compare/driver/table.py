@@ -108,7 +108,22 @@ def resident_text(cells):
             f"runs: {', '.join(sorted(set(over)))}"]
 
 
-def text(records, notes=()):
+def origin_text(records):
+    """The machine and the engines, and what a run had to remark."""
+    machines = [record for record in records if record.get("kind") == "machine"]
+    versions = {record["engine"]: record["version"] for record in records
+                if record.get("kind") == "run"}
+    notes = {record["text"]: None for record in records if record.get("kind") == "note"}
+    lines = ["Engines: " + ", ".join(" ".join(pair) for pair in versions.items())]
+    if machines:
+        machine = machines[-1]
+        lines.append(f"Machine: {machine['processors']} processors, {machine['processor']}, "
+                     f"{machine['memory_bytes'] / (1 << 30):.0f} GiB, Linux {machine['kernel']}, "
+                     f"load {machine['load_average']:.1f} at the start")
+    return lines + list(notes)
+
+
+def text(records):
     lines = []
     for (pairs, value), cells in results.cells(records).items():
         commit = next(record["commit"] for record in records)
@@ -122,4 +137,4 @@ def text(records, notes=()):
             last = cell.workload, cell.memory, cell.threads
             lines += [row(cell, entry, peers[0] if peers else None) for entry in cell.sorted()]
         lines += ["", *summary(cells), "", *resident_text(cells), ""]
-    return "\n".join([*lines, *limits_text(records), *notes])
+    return "\n".join([*lines, *limits_text(records), *origin_text(records)])
