@@ -4,10 +4,14 @@
 //
 //   page_turnover FILE [--class C] [--depth N] [--seconds S] [--size BYTES] [--budget BYTES]
 //
+// One thread reads; the pool's own work has a thread of its own, as in every domain that is not
+// asked to do without.
+//
 // Makes a store in FILE with --size bytes of raw pages of class C (4 KiB << C). Prints one line:
 // block, depth, pages per second, the thread's own processor time per page.
 #include <sys/resource.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -16,6 +20,7 @@
 #include <optional>
 #include <random>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include <firn/fiber.hpp>
@@ -23,6 +28,7 @@
 #include "buffer/optimistic_read.hpp"
 #include "buffer/pool.hpp"
 #include "runtime/executor_access.hpp"
+#include "runtime/executor_thread.hpp"
 #include "segment/file.hpp"
 
 namespace {
@@ -177,6 +183,52 @@ void on_fiber(Executor& executor, Work&& work) {
   }
 }
 
+// The pool's cleaner on a thread of its own.
+class Background {
+ public:
+  Background() : thread_(runtime::ExecutorThread::start()) {
+    if (!thread_.has_value()) stop("thread", thread_.error());
+  }
+  void start(buffer::Pool& pool) {
+    pool_ = &pool;
+    call([](Background& self) noexcept {
+      const auto begun = self.pool_->start_background((*self.thread_)->executor());
+      if (!begun.has_value()) stop("background", begun.error());
+    });
+  }
+  void end(runtime::ExecutorCore& own) {
+    pool_->end_background();
+    while (!pool_->background_ended()) own.tick(std::chrono::nanoseconds(0));
+    call([](Background& self) noexcept {
+      self.pool_->stop_background();
+      (*self.thread_)->end();
+    });
+  }
+
+ private:
+  void call(void (*work)(Background&) noexcept) {
+    Call call;
+    call.self = this;
+    call.work = work;
+    call.home = &(*thread_)->executor();
+    call.run = [](firn::detail::Runnable& runnable) noexcept {
+      auto& its = static_cast<Call&>(runnable);
+      its.work(*its.self);
+      its.done.store(true);
+    };
+    call.home->send(call);
+    while (!call.done.load()) std::this_thread::yield();
+  }
+  struct Call : firn::detail::Runnable {
+    Background* self = nullptr;
+    void (*work)(Background&) noexcept = nullptr;
+    std::atomic<bool> done{false};
+  };
+
+  Result<std::unique_ptr<runtime::ExecutorThread>> thread_;
+  buffer::Pool* pool_ = nullptr;
+};
+
 void fill(buffer::Pool& pool, runtime::ExecutorCore& core, Executor& executor,
           const Settings& settings, std::vector<PageSlot>& pages) {
   on_fiber(executor, [&] {
@@ -233,9 +285,8 @@ int main(int argument_count, char** arguments) {
   options.memory.data_bytes = settings.size;
   auto pool = buffer::Pool::create(*store, options);
   if (!pool.has_value()) stop("pool", pool.error());
-  if (auto begun = (*pool)->start_background(core); !begun.has_value()) {
-    stop("background", begun.error());
-  }
+  Background background;
+  background.start(**pool);
   std::vector<PageSlot> pages;
   fill(**pool, core, executor, settings, pages);
 
@@ -248,7 +299,7 @@ int main(int argument_count, char** arguments) {
   const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   const double processor = processor_seconds() - processor_before;
   const auto faults = static_cast<double>((*pool)->statistics().faults - faults_before);
-  (*pool)->stop_background();
+  background.end(core);
   const buffer::PoolStatistics figures = (*pool)->statistics();
   std::printf(
       "turnover: block %zu, depth %zu: %.0f reads/s, %.2f us of processor each, %llu evicted, "

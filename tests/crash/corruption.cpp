@@ -24,7 +24,7 @@ using Block = std::vector<std::byte>;
 struct Settings {
   std::uint64_t seed = 1;
   std::uint64_t faults = 200'000;
-  unsigned seconds = 600;
+  unsigned seconds = 3600;
 };
 
 struct Object {
@@ -206,6 +206,7 @@ class Matrix {
 
   // --- pages ---
   Result<void> read(Store& store, PageId page, std::byte* into) {
+    std::memset(into, 0, format::page_bytes(page.size_class()));  // not all of it is read
     store::PageRead read;
     read.page = page;
     read.data = into;

@@ -20,7 +20,7 @@ using namespace firn::test;
 struct Settings {
   std::uint64_t seed = 1;
   std::uint64_t states = 110'000;
-  unsigned seconds = 600;
+  unsigned seconds = 3600;
   unsigned depth = 1;
 };
 

@@ -171,7 +171,7 @@ std::string damage_one_history(std::uint64_t seed, std::uint64_t& faults) {
 int main(int argc, char** argv) {
   const std::uint64_t first_seed = number_after(argc, argv, "--seed", 1);
   const std::uint64_t wanted = number_after(argc, argv, "--faults", 8'000);
-  const std::chrono::seconds seconds(number_after(argc, argv, "--seconds", 600));
+  const std::chrono::seconds seconds(number_after(argc, argv, "--seconds", 3600));
   std::printf("seed %llu\n", static_cast<unsigned long long>(first_seed));
   const auto start = std::chrono::steady_clock::now();
   std::uint64_t faults = 0;

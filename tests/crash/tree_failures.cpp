@@ -120,7 +120,7 @@ struct Requests {
 int main(int argc, char** argv) {
   const std::uint64_t first_seed = number_after(argc, argv, "--seed", 1);
   const std::uint64_t wanted = number_after(argc, argv, "--points", 3'000);
-  const std::chrono::seconds seconds(number_after(argc, argv, "--seconds", 600));
+  const std::chrono::seconds seconds(number_after(argc, argv, "--seconds", 3600));
   std::printf("seed %llu\n", static_cast<unsigned long long>(first_seed));
   const auto start = std::chrono::steady_clock::now();
   std::uint64_t points = 0;
