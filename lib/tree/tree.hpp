@@ -72,30 +72,10 @@ struct Companions {
 /// with an empty one; one cursor's.
 struct Position {
   Buffer image;
-  NodeReader node;  // of the image
-  Buffer apart;     // a value of the kind on its way
   PageSlot page;
   PageWord word;
-  std::uint32_t index = 0;  // of the pair shown last, if `stands`
-  bool stands = false;      // the pair shown last is the copy's
-  // The neighbour, as long as their parent is what it was.
-  bool forward = true;  // on which side
-  PageSlot next;
-  PageSlot parent;
-  PageWord parent_word;
-  std::uint32_t parent_index = 0;
-  std::uint32_t leaves_in_row = 0;  // come to in one direction: how far to read ahead
-  std::uint32_t looked_at = 0;      // of the leaves that follow: whether they are in memory
-  bool missed = false;              // some of them were not
-};
-
-/// Where a move shows a pair. The value lies in the position's copy or, if that does not hold it,
-/// in `room`; the view holds until the position's next move has come to a pair, or the position
-/// ends.
-struct PairOut {
-  Buffer& key;
-  Buffer& room;
-  Bytes& value;
+  std::uint32_t index = 0;
+  std::uint32_t leaves_in_row = 0;  // loaded in one direction: how far to read ahead
 };
 
 /// Where a move leads.
@@ -137,11 +117,10 @@ class Tree {
   /// changed. On failure nothing changed either.
   Progress write(Caller& caller, Error& error, Write kind, Bytes key, Bytes value, int& pairs,
                  const Companions& companions = {}) noexcept;
-  /// yes: the pair is in `out`; no: there is none that way. `key` is not looked at for first and
-  /// last. It may be the whole of `out.key`, then as the position's last move has left it: the
-  /// quickest way to the neighbour.
+  /// yes: the pair is in `key_out` and `value_out`; no: there is none that way. `key` may lie in
+  /// `key_out`; it is not looked at for first and last.
   Progress move(Caller& caller, Error& error, Position& position, Target target, Bytes key,
-                const PairOut& out) noexcept;
+                Buffer& key_out, Buffer& value_out) noexcept;
 
   // For domains, on fibers (structure.cpp, census.cpp).
   /// A root and an empty leaf for `shape`, whose root is filled in.
@@ -185,18 +164,11 @@ class Tree {
 
   // scan.cpp
   Walk copy_leaf(Error& error, Leaf& leaf, Position& position) noexcept;
-  void look_ahead(Caller& caller, Position& position) noexcept;
-  [[nodiscard]] bool cross(Leaf& leaf, Position& position) noexcept;
+  void read_ahead(Caller& caller, const Path& path, bool ahead, const Position& position) noexcept;
   [[nodiscard]] bool still_there(const Position& position) const noexcept;
   [[nodiscard]] bool in_copy(const Position& position, Bytes key) const noexcept;
-  [[nodiscard]] bool step_aside(Position& position, bool forward, const PairOut& out) noexcept;
-  [[nodiscard]] static bool show(Position& position, std::uint32_t index, const PairOut& out,
-                                 bool beside) noexcept;
-  [[nodiscard]] static bool keep_value(Error& error, const PairOut& out) noexcept;
   Walk take_pair(Caller& caller, Error& error, Position& position, const Seek& seek,
-                 const PairOut& out, bool& off_leaf) noexcept;
-  Progress move_afar(Caller& caller, Error& error, Position& position, Target target, Bytes key,
-                     const PairOut& out) noexcept;
+                 Buffer& key_out, Buffer& value_out, bool& off_leaf) noexcept;
 
   // write.cpp
   struct Change;

@@ -26,14 +26,13 @@ class OpenedTrees {
   Result<void> scan(tree::Tree& tree, Pairs& pairs, std::string& wrong) {
     tree::Position position;
     Buffer key;
-    Buffer room;
-    Bytes value;
+    Buffer value;
     Target target = Target::first;
     std::string former;
     while (true) {
       Error error;
       const tree::Progress progress = tree::on_fiber(*pool_, [&](tree::Caller& caller) noexcept {
-        return tree.move(caller, error, position, target, bytes_of(former), {key, room, value});
+        return tree.move(caller, error, position, target, bytes_of(former), key, value);
       });
       if (progress == tree::Progress::failed) return fail(error);
       if (progress == tree::Progress::no) return {};
@@ -42,7 +41,7 @@ class OpenedTrees {
         wrong = "a cursor goes back";
         return {};
       }
-      pairs[found] = std::string(value.text());
+      pairs[found] = std::string(value.view().text());
       former = found;
       target = Target::after;
     }

@@ -164,7 +164,7 @@ class Worker {
         const std::string key(its.key_out.view().text());
         stress_.check(its.target == Target::after ? its.key < key : key < its.key,
                       "a cursor moved the wrong way");
-        stress_.check(its.value_out.text().substr(0, key.size()) == key, "a wrong value");
+        stress_.check(its.value_out.view().text().substr(0, key.size()) == key, "a wrong value");
         return;
       }
     }

@@ -30,8 +30,7 @@ class TreeOperation final : public Operation<bool> {
   int pairs = 0;                     // write
   tree::Companions companions;       // write
   tree::Position* position = nullptr;
-  Buffer key_out, room;  // move
-  Bytes value_out;
+  Buffer key_out, value_out;  // move
 
  private:
   using Progress = firn::detail::Progress;
@@ -49,8 +48,7 @@ class TreeOperation final : public Operation<bool> {
       case TreeDeed::write:
         return tree_.write(caller, error_, kind, bytes_of(key), bytes_of(value), pairs, companions);
       case TreeDeed::move:
-        return tree_.move(caller, error_, *position, target, bytes_of(key),
-                          {key_out, room, value_out});
+        return tree_.move(caller, error_, *position, target, bytes_of(key), key_out, value_out);
     }
     return Progress::no;
   }

@@ -57,7 +57,7 @@ void compare_all(TreeWorld& tree, const Pairs& model, bool disturbed = false) {
         const bool ascending = forward == (tree.shape.compare == nullptr);
         REQUIRE((ascending ? before < key : key < before));
       }
-      if (key.back() != '~') met[key] = std::string(move->value_out.text());
+      if (key.back() != '~') met[key] = std::string(move->value_out.view().text());
       before = key;
       target = forward ? Target::after : Target::before;
     }
