@@ -38,16 +38,12 @@ class Executors {
   [[nodiscard]] std::size_t count() const { return places_.size(); }
   [[nodiscard]] base::Random& random() { return random_; }
 
-  /// From now on the others are not ticked; nothing: all are again.
-  void tick_only(std::optional<std::size_t> index) { only_ = index; }
-
   /// One tick somewhere; false: nobody has anything to do now.
   bool tick_one() {
     const std::size_t first = random_.below(places_.size());
     for (std::size_t offset = 0; offset < places_.size(); ++offset) {
-      const std::size_t index = (first + offset) % places_.size();
-      Place& place = places_[index];
-      if (place.ticking || !ready(place) || only_.value_or(index) != index) continue;
+      Place& place = places_[(first + offset) % places_.size()];
+      if (place.ticking || !ready(place)) continue;
       place.ticking = true;
       place.executor->tick(std::chrono::nanoseconds(0));
       place.ticking = false;
@@ -95,9 +91,8 @@ class Executors {
   // False: there is nothing to wait for.
   bool advance_clock() {
     std::optional<base::TimePoint> next;
-    for (std::size_t index = 0; index < places_.size(); ++index) {
-      if (only_.value_or(index) != index) continue;
-      const auto deadline = places_[index].core->deadline();
+    for (const Place& place : places_) {
+      const auto deadline = place.core->deadline();
       if (deadline.has_value() && (!next.has_value() || *deadline < *next)) next = deadline;
     }
     if (!next.has_value()) return false;
@@ -108,7 +103,6 @@ class Executors {
   base::ManualClock clock_;
   base::Random random_;
   std::vector<Place> places_;
-  std::optional<std::size_t> only_;
 };
 
 }  // namespace firn::test
