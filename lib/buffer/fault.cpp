@@ -171,6 +171,8 @@ void Pool::start_read(runtime::ExecutorCore& executor, PageSlot page, Waiter* wa
   record->bounce = static_cast<std::byte*>(
       std::aligned_alloc(smallest_page_bytes, page_bytes(page.size_class())));
   FIRN_ASSERT(record->bounce != nullptr);
+  // As fresh memory has it: the store writes no further than the image goes.
+  std::memset(record->bounce, 0, page_bytes(page.size_class()));
   read.data = record->bounce;
 #endif
   make_present(page);
