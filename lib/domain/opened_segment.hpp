@@ -50,16 +50,16 @@ class OpenedSegment {
 
 template <class Work>
 Result<void> OpenedSegment::on_fiber(Work&& work) noexcept {
-  struct Job {
+  struct Call {
     std::remove_reference_t<Work>* work;
     Result<void> outcome;
     bool done;
   } job{&work, {}, false};
   FIRN_TRY_ASSIGN(runtime::Fiber* const fiber,
-                  executor_->fibers().prepare(*executor_, sizeof(Job*), alignof(Job*)));
-  ::new (fiber->memory) Job*(&job);
+                  executor_->fibers().prepare(*executor_, sizeof(Call*), alignof(Call*)));
+  ::new (fiber->memory) Call*(&job);
   runtime::FiberPool::start(*fiber, [](void* memory) noexcept {
-    Job& its = **std::launder(static_cast<Job**>(memory));
+    Call& its = **std::launder(static_cast<Call**>(memory));
     its.outcome = (*its.work)();
     its.done = true;
   });

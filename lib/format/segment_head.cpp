@@ -10,7 +10,7 @@ namespace {
 // The head names the domain, so its own checksum cannot be seeded with it.
 constexpr std::uint64_t segment_head_seed = 0x4649524e5345474d;
 
-std::uint64_t checksum_of(Bytes block) noexcept {
+std::uint64_t checksum_of_head(Bytes block) noexcept {
   return checksum(block.subview(sizeof(SegmentHead::checksum)), segment_head_seed);
 }
 
@@ -19,14 +19,14 @@ std::uint64_t checksum_of(Bytes block) noexcept {
 void encode_segment_head(const SegmentHead& head, std::byte* block) noexcept {
   std::memset(block, 0, segment_head_bytes);
   std::memcpy(block, &head, sizeof head);
-  const std::uint64_t sum = checksum_of({block, segment_head_bytes});
+  const std::uint64_t sum = checksum_of_head({block, segment_head_bytes});
   std::memcpy(block, &sum, sizeof sum);
 }
 
 bool decode_segment_head(Bytes block, SegmentHead& out) noexcept {
   if (block.size() != segment_head_bytes) return false;
   std::memcpy(&out, block.data(), sizeof out);
-  return out.checksum == checksum_of(block) && out.magic == SegmentHead::magic_text;
+  return out.checksum == checksum_of_head(block) && out.magic == SegmentHead::magic_text;
 }
 
 }  // namespace firn::format

@@ -15,7 +15,7 @@ constexpr std::uint64_t superblock_seed = 0x4649524e53555052;
 constexpr std::array<char, 16> making_mark = {'F', 'I', 'R', 'N', ' ', 'b', 'e', 'i',
                                               'n', 'g', ' ', 'm', 'a', 'd', 'e', '\n'};
 
-std::uint64_t checksum_of(Bytes block) noexcept {
+std::uint64_t checksum_of_superblock(Bytes block) noexcept {
   return checksum(block.subview(sizeof(Superblock::checksum)), superblock_seed);
 }
 
@@ -24,7 +24,7 @@ std::uint64_t checksum_of(Bytes block) noexcept {
 void encode_superblock(const Superblock& superblock, std::byte* block) noexcept {
   std::memset(block, 0, superblock_bytes);
   std::memcpy(block, &superblock, sizeof superblock);
-  const std::uint64_t sum = checksum_of({block, superblock_bytes});
+  const std::uint64_t sum = checksum_of_superblock({block, superblock_bytes});
   std::memcpy(block, &sum, sizeof sum);
 }
 
@@ -36,7 +36,7 @@ void encode_making_mark(std::byte* block) noexcept {
 SuperblockState decode_superblock(Bytes block, Superblock& out) noexcept {
   if (block.size() != superblock_bytes) return SuperblockState::damaged;
   std::memcpy(&out, block.data(), sizeof out);
-  if (out.checksum == checksum_of(block) && out.magic == Superblock::magic_text) {
+  if (out.checksum == checksum_of_superblock(block) && out.magic == Superblock::magic_text) {
     return SuperblockState::valid;
   }
   const bool marked = std::memcmp(block.data(), making_mark.data(), making_mark.size()) == 0;

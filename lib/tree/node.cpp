@@ -500,7 +500,7 @@ std::uint32_t serialize_node(const std::byte* page, std::byte* image) noexcept {
 
 namespace {
 
-Failure corrupt(PageSlot page, const char* what) noexcept {
+Failure corrupt_node(PageSlot page, const char* what) noexcept {
   Failure failure = fail(ErrorCode::corrupt, what);
   failure.error.place.page = page.bits();
   return failure;
@@ -513,26 +513,26 @@ Failure corrupt(PageSlot page, const char* what) noexcept {
 Result<void> validate_node(PageSlot page, Bytes content) noexcept {
   PageHeader page_head;
   NodeHead head;
-  if (content.size() < slots_at) return corrupt(page, "a tree page that is too small");
+  if (content.size() < slots_at) return corrupt_node(page, "a tree page that is too small");
   std::memcpy(&page_head, content.data(), sizeof page_head);
   std::memcpy(&head, content.data() + node_head_at, sizeof head);
   const bool leaf = page_head.kind == PageKind::leaf;
   if (page_head.level != head.level || leaf != (head.level == 0) || head.level > level_max ||
       static_cast<std::uint32_t>(page_head.table) != head.table) {
-    return corrupt(page, "a tree page whose two heads differ");
+    return corrupt_node(page, "a tree page whose two heads differ");
   }
   if (page.size_class() > leaf_class_max || (!leaf && page.size_class() != inner_class)) {
-    return corrupt(page, "a tree page of a wrong size class");
+    return corrupt_node(page, "a tree page of a wrong size class");
   }
   const std::uint32_t slots_end = slots_at + head.count * slot_bytes;
   if (page_head.length > content.size() || head.heap_end != page_head.length ||
       head.heap_begin != slots_end || head.heap_end < slots_end ||
       head.heap_used != head.heap_end - head.heap_begin || head.fences != head.heap_begin) {
-    return corrupt(page, "a tree page whose parts do not follow one another");
+    return corrupt_node(page, "a tree page whose parts do not follow one another");
   }
   if (head.lower_size > key_size_max || head.upper_size > key_size_max ||
       std::uint32_t{head.lower_size} + head.upper_size > head.heap_used) {
-    return corrupt(page, "a tree page whose fences are too long");
+    return corrupt_node(page, "a tree page whose fences are too long");
   }
   const bool has_lower = (head.flags & NodeHead::has_lower) != 0;
   const bool has_upper = (head.flags & NodeHead::has_upper) != 0;
@@ -542,7 +542,7 @@ Result<void> validate_node(PageSlot page, Bytes content) noexcept {
   const std::size_t prefix = by_bytes && has_lower && has_upper ? common_prefix(lower, upper) : 0;
   if ((!has_lower && !lower.empty()) || (!has_upper && !upper.empty()) ||
       head.prefix_size != prefix || (by_bytes && has_lower && has_upper && lower >= upper)) {
-    return corrupt(page, "a tree page with impossible fences");
+    return corrupt_node(page, "a tree page with impossible fences");
   }
   const std::uint32_t fixed = leaf ? 2 : 8;
   std::uint32_t offset = head.fences + head.lower_size + head.upper_size;
@@ -552,22 +552,24 @@ Result<void> validate_node(PageSlot page, Bytes content) noexcept {
     std::memcpy(&its, content.data() + slots_at + index * slot_bytes, sizeof its);
     std::uint32_t size = fixed + its.size;
     if (its.offset != offset || size > head.heap_end - offset) {
-      return corrupt(page, "a slot whose payload does not follow the one before");
+      return corrupt_node(page, "a slot whose payload does not follow the one before");
     }
     if (leaf) {
       std::uint16_t value_size;
       std::memcpy(&value_size, content.data() + offset, sizeof value_size);
       size += value_size == value_is_apart ? reference_bytes : value_size;
-      if (size > head.heap_end - offset) return corrupt(page, "a value that ends out of its page");
+      if (size > head.heap_end - offset)
+        return corrupt_node(page, "a value that ends out of its page");
     }
-    if (prefix + its.size > key_size_max) return corrupt(page, "a key that is too long");
+    if (prefix + its.size > key_size_max) return corrupt_node(page, "a key that is too long");
     const Bytes key(content.data() + offset + fixed, its.size);
-    if (its.head != key_head(key)) return corrupt(page, "a slot that does not agree with its key");
-    if (by_bytes && index > 0 && before >= key) return corrupt(page, "keys out of order");
+    if (its.head != key_head(key))
+      return corrupt_node(page, "a slot that does not agree with its key");
+    if (by_bytes && index > 0 && before >= key) return corrupt_node(page, "keys out of order");
     before = key;
     offset += size;
   }
-  if (offset != head.heap_end) return corrupt(page, "a tree page with bytes of nobody");
+  if (offset != head.heap_end) return corrupt_node(page, "a tree page with bytes of nobody");
   if (by_bytes && head.count > 0) {
     Slot first;
     std::memcpy(&first, content.data() + slots_at, sizeof first);
@@ -576,7 +578,7 @@ Result<void> validate_node(PageSlot page, Bytes content) noexcept {
          (lowest < lower.subview(prefix) || before >= upper.subview(prefix))) ||
         (has_lower && !has_upper && lowest < lower) ||
         (!has_lower && has_upper && before >= upper)) {
-      return corrupt(page, "a key beyond its node's fence");
+      return corrupt_node(page, "a key beyond its node's fence");
     }
   }
   const std::uint32_t gap = head.count / hint_gaps;
@@ -585,7 +587,7 @@ Result<void> validate_node(PageSlot page, Bytes content) noexcept {
     std::uint32_t slot_head;
     std::memcpy(&slot_head, content.data() + slots_at + (index + 1) * gap * slot_bytes,
                 sizeof slot_head);
-    if (slot_head != head.hints[index]) return corrupt(page, "a hint that does not agree");
+    if (slot_head != head.hints[index]) return corrupt_node(page, "a hint that does not agree");
   }
   return {};
 }

@@ -29,7 +29,7 @@ constexpr std::uint64_t faults_per_thread = 500'000;
 #endif
 
 template <class Body>
-int status_of_child(Body body) {
+int status_of_fault_child(Body body) {
   std::fflush(nullptr);
   const pid_t child = fork();
   REQUIRE(child >= 0);
@@ -88,7 +88,7 @@ int overflow_stack(int depth) {
 TEST_CASE("fault: a million faults on two threads are recovered - and nothing is misread",
           "[fault]") {
   if (!fault_recovery_supported()) return;
-  const int status = status_of_child([] {
+  const int status = status_of_fault_child([] {
     constexpr std::size_t pages = 64;
     std::byte* region = make_region(pages);
     if (!register_faulting_memory(region, pages * page_size).has_value()) return 1;
@@ -124,7 +124,7 @@ TEST_CASE("fault: a million faults on two threads are recovered - and nothing is
 
 TEST_CASE("fault: a copy of any size that touches a missing page says so", "[fault]") {
   if (!fault_recovery_supported()) return;
-  const int status = status_of_child([] {
+  const int status = status_of_fault_child([] {
     std::byte* region = make_region(4);
     if (!register_faulting_memory(region, 4 * page_size).has_value()) return 1;
     std::byte copy[64];
@@ -149,7 +149,7 @@ TEST_CASE("fault: a copy of any size that touches a missing page says so", "[fau
 
 TEST_CASE("fault: a file cut short under its mapping is reported as missing", "[fault]") {
   if (!fault_recovery_supported()) return;
-  const int status = status_of_child([] {
+  const int status = status_of_fault_child([] {
     const int file = memfd_create("firn", 0);
     if (file < 0 || ftruncate(file, 2 * page_size) != 0) return 1;
     void* memory = mmap(nullptr, 2 * page_size, PROT_READ, MAP_SHARED, file, 0);
@@ -171,35 +171,35 @@ TEST_CASE("fault: a stray signal kills the process as before", "[fault]") {
     if (!register_faulting_memory(region, 2 * page_size).has_value()) _exit(1);
     return region;
   };
-  CHECK(died(status_of_child([&] {
+  CHECK(died(status_of_fault_child([&] {
     prepare();
     touch(8);
     return 0;
   })));
   // Memory of the pool, but not one of the listed loads.
-  CHECK(died(status_of_child([&] {
+  CHECK(died(status_of_fault_child([&] {
     touch(reinterpret_cast<std::uintptr_t>(prepare() + page_size));
     return 0;
   })));
   // A listed load, but not memory of the pool.
-  CHECK(died(status_of_child([&] {
+  CHECK(died(status_of_fault_child([&] {
     prepare();
     char byte;
     return copy_optimistic(&byte, const_cast<const char*>(hidden(8)), 1) ? 0 : 1;
   })));
-  CHECK(died(status_of_child([&] {
+  CHECK(died(status_of_fault_child([&] {
     std::byte* region = prepare();
     unregister_faulting_memory(region);
     char byte;
     return copy_optimistic(&byte, region + page_size, 1) ? 0 : 1;
   })));
   // Sent by a process: it does not come again by itself.
-  CHECK(died(status_of_child([&] {
+  CHECK(died(status_of_fault_child([&] {
     prepare();
     raise(SIGSEGV);
     return 0;
   })));
-  CHECK(died(status_of_child([&] {
+  CHECK(died(status_of_fault_child([&] {
     prepare();
     const SignalStack stack;
     return overflow_stack(0) == 1 ? 1 : 0;
@@ -209,7 +209,7 @@ TEST_CASE("fault: a stray signal kills the process as before", "[fault]") {
 TEST_CASE("fault: a stray signal reaches the handler that was there before", "[fault]") {
   if (!fault_recovery_supported()) return;
   for (const bool with_information : {true, false}) {
-    const int status = status_of_child([with_information] {
+    const int status = status_of_fault_child([with_information] {
       struct sigaction former;
       std::memset(&former, 0, sizeof(former));
       if (with_information) {
@@ -233,7 +233,7 @@ TEST_CASE("fault: a stray signal reaches the handler that was there before", "[f
 
 TEST_CASE("fault: ranges are limited in number and checked", "[fault]") {
   if (!fault_recovery_supported()) return;
-  const int status = status_of_child([] {
+  const int status = status_of_fault_child([] {
     std::byte* region = make_region(2);
     if (register_faulting_memory(region, 0).has_value()) return 1;
     if (register_faulting_memory(nullptr, 1).has_value()) return 1;

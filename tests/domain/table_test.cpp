@@ -1,6 +1,8 @@
 // Tables in the catalogue: create, open, destroy.
 #include "support/light.hpp"
 
+#include <thread>
+
 using namespace firn::test;
 using firn::Force;
 
@@ -284,7 +286,8 @@ TEST_CASE("table destroy: the catalogue row goes at once", "[table-destroy]") {
   REQUIRE(domain.tables().wait().value().empty());
   REQUIRE(domain.statistics().table_count == 0);
   REQUIRE(domain.statistics().pair_count == 0);
-  REQUIRE(domain.statistics().memory_used < used);
+  // Its memory may follow in the background; that it does not is for the test's time limit to tell.
+  while (domain.statistics().memory_used >= used) std::this_thread::yield();
 }
 
 TEST_CASE("table destroy: other open handles make it busy", "[table-destroy]") {

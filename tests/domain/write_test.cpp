@@ -45,7 +45,10 @@ struct OnePair {
     REQUIRE_FALSE(answer);
     CHECK(contents(table) == std::map<std::string, std::string>{{"key", "record"}});
     CHECK(after.update_count == before.update_count);
-    CHECK(after.memory_used == before.memory_used);
+    // The jobs of a native domain use memory of their own meanwhile.
+    if (domain_under_test().type == firn::DomainType::light) {
+      CHECK(after.memory_used == before.memory_used);
+    }
     CHECK(after.pair_count == 1);
     return error_of(answer);
   }

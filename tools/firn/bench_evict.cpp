@@ -202,7 +202,7 @@ void PoolLoop::measure(bool in_order, const Emit& emit) {
                    in_order ? "in order" : "in random order", rate / 1e6));
 }
 
-Result<void> run(const BenchOptions& options, const Emit& emit) {
+Result<void> run_evict(const BenchOptions& options, const Emit& emit) {
   FIRN_TRY(measure_calls(options, emit));
   PoolLoop loop(options);
   FIRN_TRY(loop.open());
@@ -212,6 +212,7 @@ Result<void> run(const BenchOptions& options, const Emit& emit) {
 
 }  // namespace
 
-const Bench evict_bench = {"evict", "evicting pages: single calls, batches, the pool's loop", run};
+const Bench evict_bench = {"evict", "evicting pages: single calls, batches, the pool's loop",
+                           run_evict};
 
 }  // namespace firn::cli

@@ -5,7 +5,7 @@
 namespace firn::cli {
 namespace {
 
-Result<void> run(const BenchOptions& options, const Emit& emit) {
+Result<void> run_fill(const BenchOptions& options, const Emit& emit) {
   DataFile file(options);
   FIRN_TRY(file.create());
   file.begin();
@@ -22,6 +22,6 @@ Result<void> run(const BenchOptions& options, const Emit& emit) {
 
 }  // namespace
 
-const Bench fill_bench = {"fill", "putting pairs into an empty table, up to the close", run};
+const Bench fill_bench = {"fill", "putting pairs into an empty table, up to the close", run_fill};
 
 }  // namespace firn::cli

@@ -5,7 +5,7 @@
 namespace firn::cli {
 namespace {
 
-Result<void> run(const BenchOptions& options, const Emit& emit) {
+Result<void> run_scan(const BenchOptions& options, const Emit& emit) {
   DataFile file(options);
   FIRN_TRY(file.open_filled());
   file.begin();
@@ -33,6 +33,6 @@ Result<void> run(const BenchOptions& options, const Emit& emit) {
 
 }  // namespace
 
-const Bench scan_bench = {"scan", "a cursor over a whole table, none of it in memory", run};
+const Bench scan_bench = {"scan", "a cursor over a whole table, none of it in memory", run_scan};
 
 }  // namespace firn::cli

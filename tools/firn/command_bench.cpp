@@ -18,7 +18,7 @@ namespace {
 const Bench* const benches[] = {FIRN_BENCHES(FIRN_ADDRESS_OF_BENCH)};
 #undef FIRN_ADDRESS_OF_BENCH
 
-struct Arguments {
+struct BenchArguments {
   std::string name;
   BenchOptions options;
 };
@@ -36,7 +36,7 @@ ExitCode unknown(const std::string& name) {
   return report(problem);
 }
 
-ExitCode measure(Output& output, const Arguments& arguments) {
+ExitCode measure(Output& output, const BenchArguments& arguments) {
   const auto found = std::ranges::find_if(
       benches, [&](const Bench* bench) { return bench->name == arguments.name; });
   if (found == std::end(benches)) return unknown(arguments.name);
@@ -80,8 +80,8 @@ void add_table_options(CLI::App& app, BenchOptions& options) {
   app.add_option("--seed", options.seed, "of what is random")->capture_default_str();
 }
 
-Action prepare(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+Action prepare_bench(CLI::App& app) {
+  auto arguments = std::make_shared<BenchArguments>();
   std::string names = "which one:";
   for (const Bench* bench : benches) names += fmt::format("\n{}: {}", bench->name, bench->summary);
   app.add_option("NAME", arguments->name, names)->required();
@@ -96,6 +96,6 @@ Action prepare(CLI::App& app) {
 
 }  // namespace
 
-const Command bench_command = {"bench", "measure one thing on this machine", prepare};
+const Command bench_command = {"bench", "measure one thing on this machine", prepare_bench};
 
 }  // namespace firn::cli

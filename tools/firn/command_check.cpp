@@ -136,7 +136,7 @@ ExitCode check(Output& output, const std::string& path) {
   return found->clean() ? ExitCode::ok : ExitCode::damage;
 }
 
-Action prepare(CLI::App& app) {
+Action prepare_check(CLI::App& app) {
   auto path = std::make_shared<std::string>();
   add_segment_file(app, *path);
   return [path](Output& output) { return check(output, *path); };
@@ -144,6 +144,7 @@ Action prepare(CLI::App& app) {
 
 }  // namespace
 
-const Command check_command = {"check", "verify every page and table in a segment's file", prepare};
+const Command check_command = {"check", "verify every page and table in a segment's file",
+                               prepare_check};
 
 }  // namespace firn::cli

@@ -8,11 +8,11 @@
 namespace firn::cli {
 namespace {
 
-struct Arguments : TableArguments {
+struct DelArguments : TableArguments {
   std::string key;
 };
 
-ExitCode del(Output& output, const Arguments& arguments) {
+ExitCode del(Output& output, const DelArguments& arguments) {
   WritableTable writable;
   if (!writable.open(arguments)) return writable.code();
   const TextForm form = key_form(writable.info().key_schema, arguments.wants_hex);
@@ -32,8 +32,8 @@ ExitCode del(Output& output, const Arguments& arguments) {
   return code;
 }
 
-Action prepare(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+Action prepare_del(CLI::App& app) {
+  auto arguments = std::make_shared<DelArguments>();
   add_table(app, *arguments);
   app.add_option("KEY", arguments->key, key_help)->required();
   add_hex(app, arguments->wants_hex);
@@ -42,6 +42,6 @@ Action prepare(CLI::App& app) {
 
 }  // namespace
 
-const Command del_command = {"del", "erase a pair", prepare};
+const Command del_command = {"del", "erase a pair", prepare_del};
 
 }  // namespace firn::cli

@@ -110,7 +110,7 @@ ExitCode diagnose(Output& output, const std::string& directory) {
   return ExitCode::ok;
 }
 
-Action prepare(CLI::App& app) {
+Action prepare_doctor(CLI::App& app) {
   auto directory = std::make_shared<std::string>(".");
   app.add_option("DIR", *directory, "where data files would lie (default: the current directory)");
   return [directory](Output& output) { return diagnose(output, *directory); };
@@ -119,6 +119,6 @@ Action prepare(CLI::App& app) {
 }  // namespace
 
 const Command doctor_command = {
-    "doctor", "show what this machine offers, and what to do about the rest", prepare};
+    "doctor", "show what this machine offers, and what to do about the rest", prepare_doctor};
 
 }  // namespace firn::cli

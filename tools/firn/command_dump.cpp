@@ -12,13 +12,13 @@
 namespace firn::cli {
 namespace {
 
-struct Arguments {
+struct DumpArguments {
   std::string path;
   std::string table;
   bool print = false;
 };
 
-ExitCode dump_table(Output& output, const Arguments& arguments, domain::Reader& reader,
+ExitCode dump_table(Output& output, const DumpArguments& arguments, domain::Reader& reader,
                     const domain::CatalogueRow& row) {
   const TextForm form = arguments.print ? TextForm::print : TextForm::hex;
   domain::TableReader table(reader, row);
@@ -42,7 +42,7 @@ ExitCode dump_table(Output& output, const Arguments& arguments, domain::Reader& 
   return ExitCode::ok;
 }
 
-ExitCode dump(Output& output, const Arguments& arguments) {
+ExitCode dump(Output& output, const DumpArguments& arguments) {
   if (output.wants_json()) {
     return report(Problem{.error = "a dump is flat text, and not JSON",
                           .where = "firn dump",
@@ -75,8 +75,8 @@ ExitCode dump(Output& output, const Arguments& arguments) {
   return ExitCode::ok;
 }
 
-Action prepare(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+Action prepare_dump(CLI::App& app) {
+  auto arguments = std::make_shared<DumpArguments>();
   add_database(app, arguments->path);
   app.add_option("-t,--table", arguments->table,
                  "one table, and without its name; else all persistent ones");
@@ -86,6 +86,6 @@ Action prepare(CLI::App& app) {
 
 }  // namespace
 
-const Command dump_command = {"dump", "write tables as flat text", prepare};
+const Command dump_command = {"dump", "write tables as flat text", prepare_dump};
 
 }  // namespace firn::cli

@@ -61,7 +61,7 @@ ExitCode print(Output& output, const std::string& name) {
   return ExitCode::ok;
 }
 
-Action prepare(CLI::App& app) {
+Action prepare_errors(CLI::App& app) {
   auto name = std::make_shared<std::string>();
   app.add_option("CODE", *name, "one code only, for example no_space");
   return [name](Output& output) { return print(output, *name); };
@@ -70,6 +70,6 @@ Action prepare(CLI::App& app) {
 }  // namespace
 
 const Command errors_command = {"errors", "list the error codes and what to do about each",
-                                prepare};
+                                prepare_errors};
 
 }  // namespace firn::cli

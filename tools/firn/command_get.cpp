@@ -10,11 +10,11 @@
 namespace firn::cli {
 namespace {
 
-struct Arguments : TableArguments {
+struct GetArguments : TableArguments {
   std::string key;
 };
 
-ExitCode get(Output& output, const Arguments& arguments) {
+ExitCode get(Output& output, const GetArguments& arguments) {
   Database database;
   if (!database.open(arguments.path)) return database.code();
   const domain::CatalogueRow* const row = database.find(arguments.table);
@@ -37,8 +37,8 @@ ExitCode get(Output& output, const Arguments& arguments) {
   return ExitCode::ok;
 }
 
-Action prepare(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+Action prepare_get(CLI::App& app) {
+  auto arguments = std::make_shared<GetArguments>();
   add_table(app, *arguments);
   app.add_option("KEY", arguments->key, key_help)->required();
   add_hex(app, arguments->wants_hex);
@@ -47,6 +47,6 @@ Action prepare(CLI::App& app) {
 
 }  // namespace
 
-const Command get_command = {"get", "print the record of a key", prepare};
+const Command get_command = {"get", "print the record of a key", prepare_get};
 
 }  // namespace firn::cli

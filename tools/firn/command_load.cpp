@@ -19,7 +19,7 @@
 namespace firn::cli {
 namespace {
 
-struct Arguments {
+struct LoadArguments {
   std::string path;
   std::string table;
   std::string file;
@@ -33,7 +33,7 @@ struct CloseFile {
 
 class Load {
  public:
-  Load(const Arguments& arguments, std::FILE* input) : arguments_(arguments), reader_(input) {}
+  Load(const LoadArguments& arguments, std::FILE* input) : arguments_(arguments), reader_(input) {}
 
   ExitCode run(Output& output);
 
@@ -47,7 +47,7 @@ class Load {
   ExitCode load_table(const std::string& name);
   void warn() const;
 
-  const Arguments& arguments_;
+  const LoadArguments& arguments_;
   DumpReader reader_;
   Domain domain_;
   tools::Progress progress_{"load"};
@@ -165,7 +165,7 @@ ExitCode Load::run(Output& output) {
   return ExitCode::ok;
 }
 
-ExitCode load(Output& output, const Arguments& arguments) {
+ExitCode load(Output& output, const LoadArguments& arguments) {
   const std::unique_ptr<std::FILE, CloseFile> input(
       arguments.file.empty() ? stdin : std::fopen(arguments.file.c_str(), "re"));
   if (input == nullptr) {
@@ -176,8 +176,8 @@ ExitCode load(Output& output, const Arguments& arguments) {
   return Load(arguments, input.get()).run(output);
 }
 
-Action prepare(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+Action prepare_load(CLI::App& app) {
+  auto arguments = std::make_shared<LoadArguments>();
   app.add_option("DB", arguments->path, "the file of a native domain; made if it is not there")
       ->required();
   app.add_option("-t,--table", arguments->table,
@@ -188,6 +188,6 @@ Action prepare(CLI::App& app) {
 
 }  // namespace
 
-const Command load_command = {"load", "read tables from flat text", prepare};
+const Command load_command = {"load", "read tables from flat text", prepare_load};
 
 }  // namespace firn::cli

@@ -8,12 +8,12 @@
 namespace firn::cli {
 namespace {
 
-struct Arguments : TableArguments {
+struct PutArguments : TableArguments {
   std::string key;
   std::string record;
 };
 
-ExitCode put(Output& output, const Arguments& arguments) {
+ExitCode put(Output& output, const PutArguments& arguments) {
   const TextForm record_form = arguments.wants_hex ? TextForm::hex : TextForm::print;
   const auto record = bytes_of_text(record_form, arguments.record);
   if (!record.has_value()) return report_bad_text("record", record_form, "put");
@@ -33,8 +33,8 @@ ExitCode put(Output& output, const Arguments& arguments) {
   return code;
 }
 
-Action prepare(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+Action prepare_put(CLI::App& app) {
+  auto arguments = std::make_shared<PutArguments>();
   add_table(app, *arguments);
   app.add_option("KEY", arguments->key, key_help)->required();
   app.add_option("RECORD", arguments->record,
@@ -46,6 +46,6 @@ Action prepare(CLI::App& app) {
 
 }  // namespace
 
-const Command put_command = {"put", "insert or replace a pair", prepare};
+const Command put_command = {"put", "insert or replace a pair", prepare_put};
 
 }  // namespace firn::cli

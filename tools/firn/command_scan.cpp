@@ -13,7 +13,7 @@
 namespace firn::cli {
 namespace {
 
-struct Arguments : TableArguments {
+struct ScanArguments : TableArguments {
   std::optional<std::string> from;
   std::optional<std::string> to;
   std::uint64_t limit = std::numeric_limits<std::uint64_t>::max();
@@ -30,7 +30,7 @@ bool take_bound(const std::optional<std::string>& text, TextForm form,
   return bytes.has_value();
 }
 
-void print_pair(Output& output, const Arguments& arguments, TextForm form,
+void print_pair(Output& output, const ScanArguments& arguments, TextForm form,
                 const domain::TableReader& table) {
   const TextForm record_form = arguments.wants_hex ? TextForm::hex : TextForm::print;
   std::string key = text_of_bytes(form, table.key());
@@ -46,7 +46,7 @@ void print_pair(Output& output, const Arguments& arguments, TextForm form,
   }
 }
 
-ExitCode scan(Output& output, const Arguments& arguments) {
+ExitCode scan(Output& output, const ScanArguments& arguments) {
   Database database;
   if (!database.open(arguments.path)) return database.code();
   const domain::CatalogueRow* const row = database.find(arguments.table);
@@ -83,8 +83,8 @@ ExitCode scan(Output& output, const Arguments& arguments) {
   return ExitCode::ok;
 }
 
-Action prepare(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+Action prepare_scan(CLI::App& app) {
+  auto arguments = std::make_shared<ScanArguments>();
   add_table(app, *arguments);
   app.add_option("--from", arguments->from, "the first key that counts, written as for get");
   app.add_option("--to", arguments->to, "the first key that does not count any more");
@@ -97,6 +97,6 @@ Action prepare(CLI::App& app) {
 
 }  // namespace
 
-const Command scan_command = {"scan", "print pairs in key order", prepare};
+const Command scan_command = {"scan", "print pairs in key order", prepare_scan};
 
 }  // namespace firn::cli

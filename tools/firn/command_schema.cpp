@@ -67,7 +67,7 @@ ExitCode schema(Output& output, const std::string& path) {
   return ExitCode::ok;
 }
 
-Action prepare(CLI::App& app) {
+Action prepare_schema(CLI::App& app) {
   auto path = std::make_shared<std::string>();
   add_database(app, *path);
   return [path](Output& output) { return schema(output, *path); };
@@ -75,6 +75,7 @@ Action prepare(CLI::App& app) {
 
 }  // namespace
 
-const Command schema_command = {"schema", "list the tables and what they are made of", prepare};
+const Command schema_command = {"schema", "list the tables and what they are made of",
+                                prepare_schema};
 
 }  // namespace firn::cli

@@ -19,7 +19,7 @@
 namespace firn::cli {
 namespace {
 
-struct Arguments {
+struct StatArguments {
   std::string path;
   std::string table;
   bool wants_trees = false;
@@ -153,7 +153,7 @@ void print_text(Output& output, const SegmentStatistics& found, const std::strin
 }
 
 // False: what is wrong was reported, and `code` is the command's.
-bool take_tables(Database& database, const Arguments& arguments, std::vector<OfTable>& tables,
+bool take_tables(Database& database, const StatArguments& arguments, std::vector<OfTable>& tables,
                  ExitCode& code) {
   if (!arguments.table.empty()) {
     const domain::CatalogueRow* const row = database.find(arguments.table);
@@ -176,7 +176,7 @@ bool take_tables(Database& database, const Arguments& arguments, std::vector<OfT
   return true;
 }
 
-ExitCode stat(Output& output, const Arguments& arguments) {
+ExitCode stat(Output& output, const StatArguments& arguments) {
   const Result<SegmentStatistics> found = segment_statistics(arguments.path);
   if (!found.has_value()) return report_segment(found.error(), arguments.path);
   // A segment need not be a domain's; who asks for tables means one that is.
@@ -196,8 +196,8 @@ ExitCode stat(Output& output, const Arguments& arguments) {
   return ExitCode::ok;
 }
 
-Action prepare(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+Action prepare_stat(CLI::App& app) {
+  auto arguments = std::make_shared<StatArguments>();
   add_segment_file(app, arguments->path);
   app.add_option("--table", arguments->table, "of the tables only this one");
   app.add_flag("--tree", arguments->wants_trees,
@@ -207,6 +207,6 @@ Action prepare(CLI::App& app) {
 
 }  // namespace
 
-const Command stat_command = {"stat", "show what a segment's file holds", prepare};
+const Command stat_command = {"stat", "show what a segment's file holds", prepare_stat};
 
 }  // namespace firn::cli

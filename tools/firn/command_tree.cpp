@@ -50,7 +50,7 @@ ExitCode tree(Output& output, const TableArguments& arguments) {
   return ExitCode::ok;
 }
 
-Action prepare(CLI::App& app) {
+Action prepare_tree(CLI::App& app) {
   auto arguments = std::make_shared<TableArguments>();
   add_table(app, *arguments);
   return [arguments](Output& output) { return tree(output, *arguments); };
@@ -58,6 +58,6 @@ Action prepare(CLI::App& app) {
 
 }  // namespace
 
-const Command tree_command = {"tree", "show the shape of a table's tree", prepare};
+const Command tree_command = {"tree", "show the shape of a table's tree", prepare_tree};
 
 }  // namespace firn::cli
