@@ -40,8 +40,10 @@ endif()
 function(firn_build_quickly target)
   if(FIRN_QUICK_BUILD)
     set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
-    # g++ takes unnamed namespaces of what is not the main file for those of a header.
-    target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
+    # g++ takes unnamed namespaces of what is not the main file for those of a header; to clang++
+    # names of the file before are shadowed.
+    target_compile_options(${target} PRIVATE
+      $<IF:$<CXX_COMPILER_ID:GNU>,-Wno-subobject-linkage,-Wno-shadow>)
     if(ARGN)
       target_precompile_headers(${target} PRIVATE ${ARGN})
     endif()
