@@ -47,6 +47,7 @@ void Pool::Cleaner::run() noexcept {
   while (!stop_.load()) {
     pool_.work_pending_.store(false);
     pool_.refresh_store_bytes();
+    pool_.refuse_hopeless();
     if (!pool_.under_pressure()) {
       vain_rounds = 0;
       sleep(false);
@@ -67,13 +68,16 @@ void Pool::Cleaner::run() noexcept {
     } else if (failing || ++vain_rounds * visits_per_round >
                               vain_rounds_max * std::uint64_t{pool_.frames_.end()}) {
       vain_rounds = 0;
+      const auto all = [](const Waiter&) noexcept { return true; };
       if (refused != 0) {
-        pool_.bytes_.refuse_all(
-            fail_system(ErrorCode::no_memory, refused, "the kernel takes no memory back").error);
+        pool_.bytes_.refuse(
+            fail_system(ErrorCode::no_memory, refused, "the kernel takes no memory back").error,
+            all);
       } else if (pool_.store_.failed() || failed_row >= failed_row_max) {
-        pool_.bytes_.refuse_all(
+        pool_.bytes_.refuse(
             failed_row > 0 ? error
-                           : fail(ErrorCode::failed, "the store takes no writes any more").error);
+                           : fail(ErrorCode::failed, "the store takes no writes any more").error,
+            all);
       }
       // Writes that succeed wake it; a device that refuses them is not asked all the time.
       sleep(true);
@@ -169,10 +173,7 @@ void Pool::kick() noexcept {
 }
 
 std::uint64_t Pool::low_bytes() const noexcept {
-  const std::uint64_t limit = bytes_.limit();
-  const std::uint64_t overhead = overhead_bytes();
-  return std::max<std::uint64_t>(limit > overhead ? (limit - overhead) / 64 : 0,
-                                 smallest_page_bytes);
+  return std::max<std::uint64_t>(frame_limit() / 64, smallest_page_bytes);
 }
 
 bool Pool::under_pressure() const noexcept {
