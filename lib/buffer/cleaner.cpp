@@ -47,7 +47,6 @@ void Pool::Cleaner::run() noexcept {
   while (!stop_.load()) {
     pool_.work_pending_.store(false);
     pool_.refresh_store_bytes();
-    pool_.refuse_hopeless();
     if (!pool_.under_pressure()) {
       vain_rounds = 0;
       sleep(false);
@@ -68,16 +67,15 @@ void Pool::Cleaner::run() noexcept {
     } else if (failing || ++vain_rounds * visits_per_round >
                               vain_rounds_max * std::uint64_t{pool_.frames_.end()}) {
       vain_rounds = 0;
-      const auto all = [](const Waiter&) noexcept { return true; };
       if (refused != 0) {
         pool_.bytes_.refuse(
-            fail_system(ErrorCode::no_memory, refused, "the kernel takes no memory back").error,
-            all);
+            fail_system(ErrorCode::no_memory, refused, "the kernel takes no memory back").error);
       } else if (pool_.store_.failed() || failed_row >= failed_row_max) {
         pool_.bytes_.refuse(
             failed_row > 0 ? error
-                           : fail(ErrorCode::failed, "the store takes no writes any more").error,
-            all);
+                           : fail(ErrorCode::failed, "the store takes no writes any more").error);
+      } else {
+        pool_.rouse_stale();
       }
       // Writes that succeed wake it; a device that refuses them is not asked all the time.
       sleep(true);

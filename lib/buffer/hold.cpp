@@ -58,6 +58,10 @@ void Pool::let_go(Waiter& waiter) noexcept {
 void Pool::drop_keeps(Waiter& waiter) noexcept {
   if (waiter.kept_.valid()) drop_keep(waiter.kept_);
   waiter.kept_ = PageSlot();
+  drop_held(waiter);
+}
+
+void Pool::drop_held(Waiter& waiter) noexcept {
   while (waiter.held_count_ > 0) drop_keep(waiter.held_[--waiter.held_count_]);
   waiter.held_bytes_ = 0;
 }
@@ -73,13 +77,12 @@ void Pool::give_back_granted(Waiter& waiter) noexcept {
 // The waiter comes to something else than the page it has kept, of so many bytes.
 void Pool::move_on(Waiter& waiter, std::uint64_t bytes) noexcept {
   if (!waiter.urgent()) return drop_keeps(waiter);
-  const std::uint64_t share = share_of(waiter);
   if (waiter.kept_.valid() && waiter.held_count_ < waiter.held_.size()) {
     waiter.held_bytes_ += page_bytes(waiter.kept_.size_class());
     waiter.held_[waiter.held_count_++] = std::exchange(waiter.kept_, PageSlot());
   }
   if (waiter.kept_.valid()) drop_keep(std::exchange(waiter.kept_, PageSlot()));
-  if (waiter.held_bytes_ + bytes > share) drop_keeps(waiter);
+  if (waiter.held_bytes_ + bytes > share_of(waiter)) drop_held(waiter);
 }
 
 // What the waiter may pin, the page that it wants included.
@@ -95,7 +98,7 @@ std::uint64_t Pool::bytes_max_of(const Waiter& waiter) const noexcept {
 
 // After so many faults that others must be taking its pages away.
 void Pool::favour(Waiter& waiter) noexcept {
-  if (++waiter.fault_count_ < faults_before_favour || waiter.urgent()) return;
+  if (waiter.fault_count_ < faults_before_favour || waiter.urgent()) return;
   if (favour_given_.exchange(true)) return;
   waiter.favoured_ = true;
   waiter.fault_count_ = 0;
@@ -103,15 +106,18 @@ void Pool::favour(Waiter& waiter) noexcept {
 
 // A keep count on the page, from a ticket unless the page has one.
 Access Pool::keep_or_park(Waiter& waiter, PageSlot page, Error& error) noexcept {
-  if (waiter.kept_ == page) return Access::ready;
   const std::uint64_t bytes = page_bytes(page.size_class());
+  if (waiter.kept_ == page) {
+    if (waiter.held_bytes_ + bytes > share_of(waiter)) drop_held(waiter);
+    return Access::ready;
+  }
   move_on(waiter, bytes);
   favour(waiter);
   if (waiter.urgent() && waiter.fault_count_ > urgent_faults_max) {
-    error = fail(ErrorCode::no_memory,
-                 "the memory budget leaves {} bytes for pages: one operation needs more",
-                 frame_limit())
-                .error;
+    error =
+        fail(ErrorCode::no_memory,
+             "the memory budget leaves {} bytes for pages: one operation needs more", frame_limit())
+            .error;
     return Access::failed;
   }
   Descriptor& descriptor = descriptors_[page];
@@ -135,6 +141,7 @@ Access Pool::keep_or_park(Waiter& waiter, PageSlot page, Error& error) noexcept 
   }
   if (!kept || !confirm_keep(descriptor, bytes)) return Access::again;
   waiter.kept_ = page;
+  ++waiter.fault_count_;
   return Access::ready;
 }
 

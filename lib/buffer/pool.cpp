@@ -177,17 +177,17 @@ void Pool::refresh_store_bytes() noexcept {
   if (now != before) spread_budget();
 }
 
-// Those who wait for memory that there will not be, since less is left for frames than when they
-// began.
-void Pool::refuse_hopeless() noexcept {
-  if (!bytes_.waited_for()) return;
+// Those who would not wait, or not with what they hold, if they came now. Somebody else has brought
+// in the page that they keep, and nobody can evict it before they have looked; or less is left for
+// frames than when they began.
+void Pool::rouse_stale() noexcept {
   spread_budget();
-  const std::uint64_t frames = frame_limit();
-  const Error error = fail(ErrorCode::no_memory,
-                           "the memory budget leaves {} bytes for pages: too few here", frames)
-                          .error;
-  bytes_.refuse(error, [&](const Waiter& waiter) noexcept {
-    return waiter.wanted_ > frames ||
+  const auto keeps_what_is_there = [this](const Waiter& waiter) noexcept {
+    return waiter.kept_.valid() && descriptors_[waiter.kept_].state.load().readable();
+  };
+  reads_.rouse(keeps_what_is_there);
+  bytes_.rouse([&](const Waiter& waiter) noexcept {
+    return keeps_what_is_there(waiter) || waiter.wanted_ > bytes_max_of(waiter) ||
            (waiter.urgent() && waiter.held_bytes_ + waiter.wanted_ > share_of(waiter));
   });
 }

@@ -248,6 +248,7 @@ class Pool {
   void let_go(Waiter& waiter) noexcept;
   void give_back_granted(Waiter& waiter) noexcept;
   void drop_keeps(Waiter& waiter) noexcept;
+  void drop_held(Waiter& waiter) noexcept;
   void leave_fault(Waiter& waiter) noexcept;
   [[nodiscard]] std::uint64_t share_of(const Waiter& waiter) const noexcept;
   [[nodiscard]] std::uint64_t bytes_max_of(const Waiter& waiter) const noexcept;
@@ -314,7 +315,7 @@ class Pool {
   [[nodiscard]] std::uint64_t overhead_bytes() const noexcept;
   [[nodiscard]] std::uint64_t frame_limit() const noexcept;
   void spread_budget() noexcept;
-  void refuse_hopeless() noexcept;
+  void rouse_stale() noexcept;
 
   // Constant after create().
   store::Store& store_;

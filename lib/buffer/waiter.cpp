@@ -46,28 +46,16 @@ void Quota::park(Waiter& waiter, std::uint64_t amount, std::uint64_t& grant_to) 
     waiter.wanted_ = amount;
     waiter.grant_ = &grant_to;
     waiter.commit();
+    Waiter** place = last_ == nullptr ? &first_ : &last_->next_;
     if (waiter.urgent()) {
-      waiter.next_ = std::exchange(first_, &waiter);
-      if (last_ == nullptr) last_ = &waiter;
-    } else {
-      waiter.next_ = nullptr;
-      (last_ == nullptr ? first_ : last_->next_) = &waiter;
-      last_ = &waiter;
+      place = &first_;
+      while (*place != nullptr && (*place)->urgent()) place = &(*place)->next_;
     }
+    waiter.next_ = std::exchange(*place, &waiter);
+    if (waiter.next_ == nullptr) last_ = &waiter;
     waiting_.store(true);
   }
   grant();
-}
-
-// Under the lock: somebody waits.
-Waiter* Quota::take_first() noexcept {
-  Waiter* const waiter = first_;
-  first_ = waiter->next_;
-  if (first_ == nullptr) {
-    last_ = nullptr;
-    waiting_.store(false);
-  }
-  return waiter;
 }
 
 void Quota::grant() noexcept {
@@ -79,10 +67,23 @@ void Quota::grant() noexcept {
       if (waiter == nullptr || !add(waiter->wanted_, waiter->urgent() ? 0 : reserve_.load())) {
         return;
       }
-      *take_first()->grant_ = waiter->wanted_;
+      first_ = waiter->next_;
+      if (first_ == nullptr) {
+        last_ = nullptr;
+        waiting_.store(false);
+      }
+      *waiter->grant_ = waiter->wanted_;
     }
     waiter->wake();
   }
+}
+
+void Quota::refuse(const Error& error) noexcept {
+  rouse([&](Waiter& waiter) noexcept {
+    waiter.refused_ = true;
+    waiter.error_ = error;
+    return true;
+  });
 }
 
 void Quota::set_limit(std::uint64_t limit) noexcept {

@@ -7,7 +7,9 @@
 //      wait for one of these holds none of those behind it, and no latch but of pages that it has
 //      made and that nobody knows yet.
 //   2. Memory, the last, is made by the cleaner, who needs none of these. It is pinned by nobody
-//      who waits for one: a page with a keep count is on its way in, or its waiter runs next.
+//      who waits for one: a page with a keep count is on its way in, or its waiter runs next. Where
+//      one of several that want a page has brought it in, the cleaner, once there is nothing else
+//      to evict or to write, wakes those who still wait for the means to.
 //   3. But for two waiters, which keep all that they have waited for until they are done: the one
 //      of background work, on which others wait (a checkpoint, a table that is made), and one
 //      operation, favoured when others took its pages away again and again. They take tickets and
@@ -18,7 +20,8 @@
 //      frames there are, or its share of them by 3; and who is not done, by 3, after it has loaded
 //      more pages than any operation needs.
 // Frames are what the budget leaves beside buffers and maps. These grow with the data, so frames
-// may become fewer while somebody waits; the cleaner then tells those who wait for too much.
+// may become fewer while somebody waits; the cleaner then wakes those who wait for too much, or
+// with too much, and what they do next is by 3 and 4.
 #pragma once
 
 #include <array>
@@ -84,11 +87,11 @@ class Waiter {
   std::uint8_t held_count_ = 0;
   bool favoured_ = false;
   std::uint32_t fault_count_ = 0;  // since it became urgent, if it is
-  FaultRecord* fault_ = nullptr;  // the read it waited for
-  std::uint64_t creation_ = 0;    // granted, of new pages
-  std::uint64_t ticket_ = 0;      // granted, not yet used for a keep count
-  std::uint64_t memory_ = 0;      // granted
-  std::uint64_t read_ = 0;        // granted: 1
+  FaultRecord* fault_ = nullptr;   // the read it waited for
+  std::uint64_t creation_ = 0;     // granted, of new pages
+  std::uint64_t ticket_ = 0;       // granted, not yet used for a keep count
+  std::uint64_t memory_ = 0;       // granted
+  std::uint64_t read_ = 0;         // granted: 1
 
   // While it stands in a queue, under the queue's lock.
   Waiter* next_ = nullptr;
@@ -99,8 +102,8 @@ class Waiter {
 };
 
 /// An amount of something of which there is so much: bytes of memory, tickets, reads. Shared.
-///   1. Nobody overtakes but who is urgent: while somebody waits, what is given back goes to the
-///      first one.
+///   1. Nobody overtakes but who is urgent, and not another one who is: while somebody waits, what
+///      is given back goes to the first one.
 ///   2. What is granted counts as taken before the waiter wakes.
 ///   3. With `one_always`, nobody waits for ever where the limit has become less than one wants:
 ///   who
@@ -116,20 +119,29 @@ class Quota {
   void give(std::uint64_t amount) noexcept;
   /// Parks the waiter until `amount` has been granted: then `grant` holds it.
   void park(Waiter& waiter, std::uint64_t amount, std::uint64_t& grant) noexcept;
-  /// Wakes with an error, as long as `hopeless(waiter)`, the first one that waits.
-  template <class Hopeless>
-  void refuse(const Error& error, Hopeless&& hopeless) noexcept {
-    while (true) {
-      Waiter* waiter = nullptr;
-      {
-        const base::SpinGuard guard(lock_);
-        if (first_ == nullptr || !hopeless(std::as_const(*first_))) break;
-        waiter = take_first();
+  /// Wakes everybody with an error.
+  void refuse(const Error& error) noexcept;
+  /// Wakes, to look again, those of whom `is_stale(waiter)` is true. What they hold is not changed
+  /// meanwhile.
+  template <class IsStale>
+  void rouse(IsStale&& is_stale) noexcept {
+    Waiter* roused = nullptr;
+    {
+      const base::SpinGuard guard(lock_);
+      last_ = nullptr;
+      for (Waiter** place = &first_; *place != nullptr;) {
+        Waiter& waiter = **place;
+        if (is_stale(waiter)) {
+          *place = waiter.next_;
+          waiter.next_ = std::exchange(roused, &waiter);
+        } else {
+          last_ = &waiter;
+          place = &waiter.next_;
+        }
       }
-      waiter->refused_ = true;
-      waiter->error_ = error;
-      waiter->wake();
+      waiting_.store(first_ != nullptr);
     }
+    while (roused != nullptr) std::exchange(roused, roused->next_)->wake();
     grant();
   }
   void set_limit(std::uint64_t limit) noexcept;
@@ -143,7 +155,6 @@ class Quota {
 
  private:
   [[nodiscard]] bool add(std::uint64_t amount, std::uint64_t reserve) noexcept;
-  [[nodiscard]] Waiter* take_first() noexcept;
   void grant() noexcept;
 
   const bool one_always_;
