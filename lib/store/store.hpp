@@ -75,8 +75,9 @@ struct PageRead {
 /// the store fills in the rest, rounds the length up to granules (the bytes up to there are the
 /// caller's to zero), and writes to a new place. When `done` is called with success, the mapping
 /// names the image. On failure the mapping is as before. A device that refuses one place is given
-/// another, a bounded number of times. Where there is no room, it waits until some was made or could
-/// not be. `data` is aligned to 4096 bytes, has room for the whole class and stays put until then.
+/// another, a bounded number of times. Where there is no room, it waits until some was made or
+/// could not be. `data` is aligned to 4096 bytes, has room for the whole class and stays put until
+/// then.
 struct PageWrite {
   PageId page;
   std::byte* data = nullptr;
@@ -197,8 +198,9 @@ class Store {
   /// A page id that nobody uses. `no_memory` when the class is full.
   Result<PageId> allocate_page(unsigned size_class) noexcept;
   /// Gives up pages and their images under `number`, all or none (`no_memory`). The id of a page
-  /// that has an image is used again after number + 1 is published; that of one that has none, which
-  /// no checkpoint can name, at once. Their exclusive latches are held and no I/O is under way.
+  /// that has an image is used again after number + 1 is published; that of one that has none,
+  /// which no checkpoint can name, at once. Their exclusive latches are held and no I/O is under
+  /// way.
   Result<void> free_pages(std::span<const PageId> pages, std::uint64_t number) noexcept;
   Result<void> free_page(PageId page, std::uint64_t number) noexcept {
     return free_pages({&page, 1}, number);

@@ -125,8 +125,8 @@ PageHeader Tree::head_of(unsigned level) const noexcept {
 
 Tree::Walk Tree::create_node(Caller& caller, Error& error, unsigned size_class, unsigned level,
                              PageSlot& page) noexcept {
-  return walk_after(
-      pool_.create_or_park(caller.waiter(), size_class, head_of(level), page, error), Walk::done);
+  return walk_after(pool_.create_or_park(caller.waiter(), size_class, head_of(level), page, error),
+                    Walk::done);
 }
 
 // A change found one of these pages latched. Parks until it is not, since each attempt costs a page

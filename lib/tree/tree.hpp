@@ -176,8 +176,7 @@ class Tree {
   Walk target_of(Caller& caller, Error& error, Bytes key, unsigned attempt, Path& path,
                  Leaf& leaf) noexcept;
   Walk try_write(Caller& caller, Error& error, Change& change) noexcept;
-  Walk change_leaf(Caller& caller, Error& error, Change& change,
-                   NodeReader::Found found) noexcept;
+  Walk change_leaf(Caller& caller, Error& error, Change& change, NodeReader::Found found) noexcept;
   [[nodiscard]] static PageSlot value_page_of(Leaf& leaf, std::uint32_t index) noexcept;
   [[nodiscard]] static bool has_room(Change& change, NodeReader::Found found) noexcept;
   Walk make_pages(Caller& caller, Error& error, Change& change) noexcept;

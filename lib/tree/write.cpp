@@ -95,7 +95,7 @@ struct Tree::Change {
   Bytes value;
   Companions companions;
   bool apart;
-  MadePages made;       // a new tree's leaf and root, then the value's page
+  MadePages made;  // a new tree's leaf and root, then the value's page
   unsigned attempt = 0;
   int pairs = 0;
   bool refused = false;  // what is there is not as the write wants it
@@ -103,9 +103,7 @@ struct Tree::Change {
   Path path;
   Leaf leaf;
 
-  [[nodiscard]] bool makes_pages() const noexcept {
-    return apart || companions.joining != nullptr;
-  }
+  [[nodiscard]] bool makes_pages() const noexcept { return apart || companions.joining != nullptr; }
 };
 
 Progress Tree::write(Caller& caller, Error& error, Write kind, Bytes key, Bytes value, int& pairs,
@@ -212,8 +210,7 @@ bool Tree::has_room(Change& change, NodeReader::Found found) noexcept {
     former = node.entry_size(change.key.size(), place.apart ? sizeof(ValueReference) : place.size);
   }
   return change.key.size() <= key_size_max_of(change.leaf.page.size_class()) &&
-         (former >= entry ||
-          node.used() + entry - former <= bytes_of(change.leaf.page) - slots_at);
+         (former >= entry || node.used() + entry - former <= bytes_of(change.leaf.page) - slots_at);
 }
 
 // The pages that the change brings, with what they hold.

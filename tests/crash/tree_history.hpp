@@ -419,16 +419,16 @@ class TreeHistory {
       const bool is_known;
       std::string text;
     } value{change_, shape, is_known, entry_of(shape)};
-    tree::NewTree joining{
-        .shape = shape,
-        .value = [](void* context, PageId root) noexcept {
-          auto& its = *static_cast<Value*>(context);
-          its.shape.root = root;
-          its.text = entry_of(its.shape);
-          if (!its.is_known) its.change.choice.after = its.text;
-          return bytes_of(its.text);
-        },
-        .context = &value};
+    tree::NewTree joining{.shape = shape,
+                          .value =
+                              [](void* context, PageId root) noexcept {
+                                auto& its = *static_cast<Value*>(context);
+                                its.shape.root = root;
+                                its.text = entry_of(its.shape);
+                                if (!its.is_known) its.change.choice.after = its.text;
+                                return bytes_of(its.text);
+                              },
+                          .context = &value};
     const std::string without_root = value.text;
     if (!write_entry(Write::insert, without_root, {.joining = &joining, .leaving = {}})) return;
     if (is_known) violate("a table twice");

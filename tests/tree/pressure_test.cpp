@@ -173,8 +173,9 @@ TEST_CASE("tree: an operation that does not fit into what is left is told no_mem
     Background background(tree);
     background.may_be_refused = true;
     tree.world.shrink_to(100 * 1024);
-    const std::uint64_t refused = run(
-        tree, {.operations = 4000, .value_size = 3000, .in_order = seed % 2 == 0}, background, seed);
+    const std::uint64_t refused =
+        run(tree, {.operations = 4000, .value_size = 3000, .in_order = seed % 2 == 0}, background,
+            seed);
     CHECK(refused > 0);
     CHECK(background.refused() < background.rounds());
     REQUIRE(tree.world.pool->set_budget(4ULL << 20).has_value());
@@ -208,7 +209,8 @@ TEST_CASE("tree: background work goes on while operations hold all tickets and w
     // The others are not ticked any more; what they have they keep.
     tree.world.executors.tick_only(0);
     background.start();
-    if (!tree.world.executors.run([&] { return background.rounds() >= 3; })) nobody_goes_on(tree, seed);
+    if (!tree.world.executors.run([&] { return background.rounds() >= 3; }))
+      nobody_goes_on(tree, seed);
     background.stop();
     if (!tree.world.executors.run([&] { return background.ended(); })) nobody_goes_on(tree, seed);
     tree.world.executors.tick_only(std::nullopt);

@@ -38,20 +38,19 @@ Result<void> Catalogue::write_with_tree(CatalogueRow& row, const tree::Shape& sh
   // Any id of a root's class: they have the same length in a row.
   row.root = buffer::PageSlot(tree::inner_class, 1);
   Result<void> written = encode_row(row, value.bytes);
-  tree::NewTree joining{
-      .shape = shape,
-      .value = [](void* context, buffer::PageSlot root) noexcept {
-        auto& its = *static_cast<Value*>(context);
-        its.row.root = root;
-        its.bytes.clear();
-        const Result<void> encoded = encode_row(its.row, its.bytes);
-        FIRN_ASSERT(encoded.has_value());  // there is room
-        return its.bytes.view();
-      },
-      .context = &value};
+  tree::NewTree joining{.shape = shape,
+                        .value =
+                            [](void* context, buffer::PageSlot root) noexcept {
+                              auto& its = *static_cast<Value*>(context);
+                              its.row.root = root;
+                              its.bytes.clear();
+                              const Result<void> encoded = encode_row(its.row, its.bytes);
+                              FIRN_ASSERT(encoded.has_value());  // there is room
+                              return its.bytes.view();
+                            },
+                        .context = &value};
   if (written.has_value()) {
-    written =
-        write_bytes(tree::Write::put, row.id, value.bytes.view(), {.joining = &joining});
+    written = write_bytes(tree::Write::put, row.id, value.bytes.view(), {.joining = &joining});
   }
   if (!written.has_value()) row.root = former;
   return written;
