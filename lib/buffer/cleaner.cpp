@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "base/allocation.hpp"
-#include "base/planted.hpp"
 
 namespace firn::buffer {
 namespace {
@@ -75,7 +74,7 @@ void Pool::Cleaner::run() noexcept {
         pool_.bytes_.refuse(
             failed_row > 0 ? error
                            : fail(ErrorCode::failed, "the store takes no writes any more").error);
-      } else if (!FIRN_PLANTED("pool-stale-waits")) {
+      } else {
         pool_.rouse_stale();
       }
       // Writes that succeed wake it; a device that refuses them is not asked all the time.

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/planted.hpp"
 #include "buffer/pool.hpp"
 
 namespace firn::buffer {
@@ -128,7 +127,7 @@ Access Pool::keep_or_park(Waiter& waiter, PageSlot page, Error& error) noexcept 
       if (waiter.urgent()) {
         tickets_.force(bytes);
       } else if (!tickets_.take(bytes, false)) {
-        if (!FIRN_PLANTED("pool-waits-out-of-order")) give_back_granted(waiter);
+        give_back_granted(waiter);
         counters_.memory_waits.fetch_add(1, std::memory_order_relaxed);
         tickets_.park(waiter, bytes, waiter.ticket_);
         return Access::parked;
