@@ -2,6 +2,7 @@
 // written.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/planted.hpp"
 #include "base/spin.hpp"
@@ -162,19 +163,20 @@ Access Pool::create_or_park(Waiter& waiter, std::span<NewPage> pages, Error& err
     bytes += page_bytes(wanted.size_class);
     largest = std::max(largest, wanted.size_class);
   }
-  if (bytes > tickets_.limit() || largest > write_arena_.class_max()) {
+  if (bytes > bytes_max_of(waiter) || largest > write_arena_.class_max()) {
     error = fail(ErrorCode::no_memory,
                  "the memory budget has no room for new pages of {} bytes and their images", bytes)
                 .error;
     return Access::failed;
   }
-  // Keep counts come after this, and are for pages that nobody has loaded for us yet.
-  drop_keeps(waiter);
+  move_on(waiter, bytes);
   const std::uint64_t held = FIRN_PLANTED("pool-creations-unlimited") ? 0 : bytes;
   if (waiter.creation_ < held) {
-    creations_.give(waiter.creation_);
-    waiter.creation_ = 0;
-    if (!creations_.take(held, waiter.background)) {
+    creations_.give(std::exchange(waiter.creation_, 0));
+    if (waiter.urgent()) {
+      creations_.force(held);
+    } else if (!creations_.take(held, false)) {
+      give_back_granted(waiter);
       counters_.memory_waits.fetch_add(1, std::memory_order_relaxed);
       creations_.park(waiter, held, waiter.creation_);
       return Access::parked;
@@ -239,21 +241,20 @@ void Pool::create(const NewPage& wanted) noexcept {
 
 unsigned Pool::page_class_max() const noexcept {
   unsigned size_class = write_arena_.class_max();
-  while (size_class > 0 && page_bytes(size_class) > tickets_.limit()) --size_class;
+  while (size_class > 0 && page_bytes(size_class) > frame_limit() / 2) --size_class;
   return size_class;
 }
 
-void Pool::keep_created(PageSlot page) noexcept {
-  FIRN_ASSERT(descriptors_[page].state.load().exclusive());
-  const auto [added, before] = descriptors_[page].add_keep(false);
-  FIRN_ASSERT(added);
-  if (before == 0) tickets_.force(page_bytes(page.size_class()));
+Result<void> Pool::free_pages(std::span<const PageSlot> pages, std::uint64_t number) noexcept {
+  for (const PageSlot page : pages) FIRN_ASSERT(descriptors_[page].state.load().exclusive());
+  FIRN_TRY(store_.free_pages(pages, number));
+  for (const PageSlot page : pages) retire_freed(page);
+  return {};
 }
 
-Result<void> Pool::free_page(PageSlot page, std::uint64_t number) noexcept {
+// The store has given it up.
+void Pool::retire_freed(PageSlot page) noexcept {
   Descriptor& descriptor = descriptors_[page];
-  FIRN_ASSERT(descriptor.state.load().exclusive());
-  FIRN_TRY(store_.free_page(page, number));
   const std::uint32_t index = descriptor.frame.load(std::memory_order_relaxed);
   FIRN_ASSERT(frames_[index].owed.load() == 0);
   descriptor.state.begin_free();
@@ -266,7 +267,6 @@ Result<void> Pool::free_page(PageSlot page, std::uint64_t number) noexcept {
   frame_bytes_.fetch_sub(bytes, std::memory_order_relaxed);
   if (descriptor.state.finish_free()) wake(descriptor);
   bytes_.give(bytes);
-  return {};
 }
 
 }  // namespace firn::buffer

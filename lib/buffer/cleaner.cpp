@@ -68,12 +68,14 @@ void Pool::Cleaner::run() noexcept {
                               vain_rounds_max * std::uint64_t{pool_.frames_.end()}) {
       vain_rounds = 0;
       if (refused != 0) {
-        pool_.bytes_.refuse_all(
+        pool_.bytes_.refuse(
             fail_system(ErrorCode::no_memory, refused, "the kernel takes no memory back").error);
       } else if (pool_.store_.failed() || failed_row >= failed_row_max) {
-        pool_.bytes_.refuse_all(
+        pool_.bytes_.refuse(
             failed_row > 0 ? error
                            : fail(ErrorCode::failed, "the store takes no writes any more").error);
+      } else {
+        pool_.rouse_stale();
       }
       // Writes that succeed wake it; a device that refuses them is not asked all the time.
       sleep(true);
@@ -169,10 +171,7 @@ void Pool::kick() noexcept {
 }
 
 std::uint64_t Pool::low_bytes() const noexcept {
-  const std::uint64_t limit = bytes_.limit();
-  const std::uint64_t overhead = overhead_bytes();
-  return std::max<std::uint64_t>(limit > overhead ? (limit - overhead) / 64 : 0,
-                                 smallest_page_bytes);
+  return std::max<std::uint64_t>(frame_limit() / 64, smallest_page_bytes);
 }
 
 bool Pool::under_pressure() const noexcept {

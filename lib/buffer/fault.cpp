@@ -2,6 +2,7 @@
 // permission for a read, memory; then the io bit makes it the one read of the page.
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "base/planted.hpp"
 #include "base/spin.hpp"
@@ -48,16 +49,17 @@ Access Pool::fault_or_park(Waiter& waiter, PageSlot page, Error& error) noexcept
       error = corrupt(page, "a page that does not exist is referred to").error;
       return Access::failed;
     }
-    if (page_bytes(page.size_class()) > tickets_.limit() ||
+    if (page_bytes(page.size_class()) > bytes_max_of(waiter) ||
         page.size_class() > write_arena_.class_max()) {
       error = too_small(page).error;
       return Access::failed;
     }
-    if (const Access got = keep_or_park(waiter, page); got != Access::ready) {
+    if (const Access got = keep_or_park(waiter, page, error); got != Access::ready) {
       if (got == Access::again) continue;
       return got;
     }
-    if (waiter.read_ == 0 && !reads_.take(1, waiter.background)) {
+    if (waiter.read_ == 0 && !reads_.take(1, waiter.urgent())) {
+      bytes_.give(std::exchange(waiter.memory_, 0));
       counters_.memory_waits.fetch_add(1, std::memory_order_relaxed);
       reads_.park(waiter, 1, waiter.read_);
       return Access::parked;

@@ -19,9 +19,11 @@ constexpr std::uint64_t buffer_bytes_min = 64 * 1024;
 constexpr std::uint64_t buffer_bytes_max = 64ULL << 20;
 // Writes under way; there are not more buffers of the smallest class than that in most pools.
 constexpr std::uint32_t writes_max = 256;
+// Beside those that anybody may begin.
+constexpr std::uint32_t urgent_reads = 2;
 // Pages that must fit, or no operation gets anywhere.
 constexpr std::uint64_t frame_count_min = 8;
-// Of the memory for frames, what only background work takes: less than the cleaner keeps free, so
+// Of the memory for frames, what only urgent waiters take: less than the cleaner keeps free, so
 // that operations seldom have to evict themselves.
 constexpr std::uint64_t reserve_part = 256;
 
@@ -87,11 +89,12 @@ Result<void> Pool::open() noexcept {
   FIRN_TRY(copy_arena_.create(buffer_bytes(options_.copy_buffer_bytes, budget, 64)));
   const auto write_count = static_cast<std::uint32_t>(
       std::min<std::uint64_t>(writes_max, write_arena_.bytes() / smallest_page_bytes));
+  const std::uint32_t read_count = options_.reads_max + urgent_reads;
   FIRN_TRY(base::guard_allocation([&] {
-    faults_ = std::make_unique<FaultRecord[]>(options_.reads_max);
+    faults_ = std::make_unique<FaultRecord[]>(read_count);
     writes_ = std::make_unique<WriteRecord[]>(write_count);
   }));
-  for (std::uint32_t index = 0; index < options_.reads_max; ++index) {
+  for (std::uint32_t index = 0; index < read_count; ++index) {
     faults_[index].pool = this;
     faults_[index].next_free = faults_free_;
     faults_free_ = &faults_[index];
@@ -101,10 +104,11 @@ Result<void> Pool::open() noexcept {
     writes_[index].next_free = writes_free_;
     writes_free_ = &writes_[index];
   }
-  reads_.set_limit(options_.reads_max);
+  reads_.set_limit(read_count);
+  reads_.set_reserve(urgent_reads);
   registered_[static_cast<std::size_t>(PageKind::raw)] = true;
 
-  fixed_bytes_ = sizeof(Pool) + copy_arena_.charge() + options_.reads_max * sizeof(FaultRecord) +
+  fixed_bytes_ = sizeof(Pool) + copy_arena_.charge() + read_count * sizeof(FaultRecord) +
                  write_count * sizeof(WriteRecord);
   if (!FIRN_PLANTED("pool-buffers-uncharged")) fixed_bytes_ += write_arena_.charge();
   bytes_.force(fixed_bytes_);
@@ -150,11 +154,15 @@ Result<void> Pool::set_budget(std::uint64_t bytes) noexcept {
   return {};
 }
 
-// What depends on how much there is for frames.
-void Pool::spread_budget() noexcept {
+std::uint64_t Pool::frame_limit() const noexcept {
   const std::uint64_t limit = bytes_.limit();
   const std::uint64_t overhead = overhead_bytes();
-  const std::uint64_t for_frames = limit > overhead ? limit - overhead : 0;
+  return limit > overhead ? limit - overhead : 0;
+}
+
+// What depends on how much there is for frames.
+void Pool::spread_budget() noexcept {
+  const std::uint64_t for_frames = frame_limit();
   creations_.set_limit(for_frames / 4);
   tickets_.set_limit(for_frames / 2);
   bytes_.set_reserve(for_frames / reserve_part / smallest_page_bytes * smallest_page_bytes);
@@ -167,6 +175,21 @@ void Pool::refresh_store_bytes() noexcept {
   if (now > before) bytes_.force(now - before);
   if (now < before) bytes_.give(before - now);
   if (now != before) spread_budget();
+}
+
+// Those who would not wait, or not with what they hold, if they came now. Somebody else has brought
+// in the page that they keep, and nobody can evict it before they have looked; or less is left for
+// frames than when they began.
+void Pool::rouse_stale() noexcept {
+  spread_budget();
+  const auto keeps_what_is_there = [this](const Waiter& waiter) noexcept {
+    return waiter.kept_.valid() && descriptors_[waiter.kept_].state.load().readable();
+  };
+  reads_.rouse(keeps_what_is_there);
+  bytes_.rouse([&](const Waiter& waiter) noexcept {
+    return keeps_what_is_there(waiter) || waiter.wanted_ > bytes_max_of(waiter) ||
+           (waiter.urgent() && waiter.held_bytes_ + waiter.wanted_ > share_of(waiter));
+  });
 }
 
 PoolStatistics Pool::statistics() const noexcept {

@@ -174,10 +174,6 @@ class Pool {
   Access create_or_park(Waiter& waiter, std::span<NewPage> pages, Error& error) noexcept;
   Access create_or_park(Waiter& waiter, unsigned size_class, const format::PageHeader& header,
                         PageSlot& page, Error& error) noexcept;
-  /// A page just created, still latched and not yet changed, is kept beyond the release of its
-  /// latch: it is in memory and in no checkpoint until somebody changes it. Given up by
-  /// release_keep once it is dirty, or latched to be freed.
-  void keep_created(PageSlot page) noexcept;
   /// All pages that an operation changes and frees are latched exclusively; nothing is changed yet.
   /// True: `number` is the number of all these changes, and old images are safe. False: nothing was
   /// done; release the latches and call settle_or_park.
@@ -188,8 +184,11 @@ class Pool {
   /// release of a latch wakes everybody who waits for the page.
   Access settle_or_park(Waiter& waiter, std::span<const PageSlot> changed,
                         std::span<const PageSlot> freed, Error& error) noexcept;
-  /// One of begin_change's `freed`. The latch is gone on success only.
-  Result<void> free_page(PageSlot page, std::uint64_t number) noexcept;
+  /// Some of begin_change's `freed`, all or none. Their latches are gone on success only.
+  Result<void> free_pages(std::span<const PageSlot> pages, std::uint64_t number) noexcept;
+  Result<void> free_page(PageSlot page, std::uint64_t number) noexcept {
+    return free_pages({&page, 1}, number);
+  }
 
   // Background (cleaner.cpp, checkpoint.cpp).
   /// The executor's thread. The pool starts no threads: whoever ticks the executor cleans.
@@ -249,15 +248,18 @@ class Pool {
   void let_go(Waiter& waiter) noexcept;
   void give_back_granted(Waiter& waiter) noexcept;
   void drop_keeps(Waiter& waiter) noexcept;
+  void drop_held(Waiter& waiter) noexcept;
   void leave_fault(Waiter& waiter) noexcept;
-  Access keep_or_park(Waiter& waiter, PageSlot page) noexcept;
+  [[nodiscard]] std::uint64_t share_of(const Waiter& waiter) const noexcept;
+  [[nodiscard]] std::uint64_t bytes_max_of(const Waiter& waiter) const noexcept;
+  Access keep_or_park(Waiter& waiter, PageSlot page, Error& error) noexcept;
   Access memory_or_park(Waiter& waiter, std::uint64_t bytes) noexcept;
   bool park(Waiter& waiter, PageSlot page, Want want) noexcept;
   void park_again(Waiter& waiter) noexcept;
-  [[nodiscard]] bool reserve(std::uint64_t bytes, bool background) noexcept;
+  [[nodiscard]] bool reserve(std::uint64_t bytes, bool urgent) noexcept;
   [[nodiscard]] bool confirm_keep(Descriptor& page, std::uint64_t bytes) noexcept;
   void drop_keep(PageSlot page) noexcept;
-  void move_on(Waiter& waiter) noexcept;
+  void move_on(Waiter& waiter, std::uint64_t bytes) noexcept;
   void favour(Waiter& waiter) noexcept;
   Adopted adopt(PageSlot page) noexcept;
   void start_read(runtime::ExecutorCore& executor, PageSlot page, Waiter* waiter,
@@ -284,6 +286,7 @@ class Pool {
   [[nodiscard]] bool old_image_unwritten(PageSlot page, std::uint64_t number) const noexcept;
   [[nodiscard]] bool save_owed(PageSlot page) noexcept;
   void drop_owed(PageSlot page) noexcept;
+  void retire_freed(PageSlot page) noexcept;
   std::uint32_t make_image(PageSlot page, std::byte* image) const noexcept;
   [[nodiscard]] Frame& frame_of(PageSlot page) const noexcept {
     return frames_[descriptor(page).frame.load(std::memory_order_relaxed)];
@@ -310,7 +313,9 @@ class Pool {
   void refresh_store_bytes() noexcept;
   [[nodiscard]] std::uint64_t smallest_budget() const noexcept;
   [[nodiscard]] std::uint64_t overhead_bytes() const noexcept;
+  [[nodiscard]] std::uint64_t frame_limit() const noexcept;
   void spread_budget() noexcept;
+  void rouse_stale() noexcept;
 
   // Constant after create().
   store::Store& store_;

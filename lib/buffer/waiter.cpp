@@ -1,5 +1,7 @@
 #include "buffer/waiter.hpp"
 
+#include <utility>
+
 #include "buffer/pool.hpp"
 
 namespace firn::buffer {
@@ -25,8 +27,8 @@ bool Quota::add(std::uint64_t amount, std::uint64_t reserve) noexcept {
   return true;
 }
 
-bool Quota::take(std::uint64_t amount, bool background) noexcept {
-  if (background) return add(amount, 0);
+bool Quota::take(std::uint64_t amount, bool urgent) noexcept {
+  if (urgent) return add(amount, 0);
   return !waiting_.load() && add(amount, reserve_.load(std::memory_order_relaxed));
 }
 
@@ -43,10 +45,14 @@ void Quota::park(Waiter& waiter, std::uint64_t amount, std::uint64_t& grant_to) 
     const base::SpinGuard guard(lock_);
     waiter.wanted_ = amount;
     waiter.grant_ = &grant_to;
-    waiter.next_ = nullptr;
     waiter.commit();
-    (last_ == nullptr ? first_ : last_->next_) = &waiter;
-    last_ = &waiter;
+    Waiter** place = last_ == nullptr ? &first_ : &last_->next_;
+    if (waiter.urgent()) {
+      place = &first_;
+      while (*place != nullptr && (*place)->urgent()) place = &(*place)->next_;
+    }
+    waiter.next_ = std::exchange(*place, &waiter);
+    if (waiter.next_ == nullptr) last_ = &waiter;
     waiting_.store(true);
   }
   grant();
@@ -58,7 +64,7 @@ void Quota::grant() noexcept {
     {
       const base::SpinGuard guard(lock_);
       waiter = first_;
-      if (waiter == nullptr || !add(waiter->wanted_, waiter->background ? 0 : reserve_.load())) {
+      if (waiter == nullptr || !add(waiter->wanted_, waiter->urgent() ? 0 : reserve_.load())) {
         return;
       }
       first_ = waiter->next_;
@@ -72,22 +78,12 @@ void Quota::grant() noexcept {
   }
 }
 
-void Quota::refuse_all(const Error& error) noexcept {
-  Waiter* waiter = nullptr;
-  {
-    const base::SpinGuard guard(lock_);
-    waiter = first_;
-    first_ = nullptr;
-    last_ = nullptr;
-    waiting_.store(false);
-  }
-  while (waiter != nullptr) {
-    Waiter* next = waiter->next_;
-    waiter->refused_ = true;
-    waiter->error_ = error;
-    waiter->wake();
-    waiter = next;
-  }
+void Quota::refuse(const Error& error) noexcept {
+  rouse([&](Waiter& waiter) noexcept {
+    waiter.refused_ = true;
+    waiter.error_ = error;
+    return true;
+  });
 }
 
 void Quota::set_limit(std::uint64_t limit) noexcept {

@@ -8,6 +8,8 @@
 
 #include <firn/result.hpp>
 
+#include "store/mapped_allocator.hpp"
+
 namespace firn::store {
 
 /// One thread at a time; move-only.
@@ -17,19 +19,29 @@ class AlignedBlock {
 
   static Result<AlignedBlock> make(std::size_t bytes) noexcept {
     const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-    auto* memory = static_cast<std::byte*>(std::aligned_alloc(alignment, rounded));
+    const bool mapped = rounded >= mapped_bytes_min;
+    auto* memory = static_cast<std::byte*>(mapped ? map_memory(rounded)
+                                                  : std::aligned_alloc(alignment, rounded));
     if (memory == nullptr)
       return fail(ErrorCode::no_memory, "no memory for {} bytes of I/O", bytes);
-    std::memset(memory, 0, rounded);
-    return AlignedBlock(memory);
+    if (!mapped) std::memset(memory, 0, rounded);
+    return AlignedBlock(memory, mapped ? rounded : 0);
   }
   [[nodiscard]] std::byte* data() const noexcept { return memory_.get(); }
 
  private:
   struct Free {
-    void operator()(std::byte* memory) const noexcept { std::free(memory); }
+    std::size_t mapped_bytes = 0;
+    void operator()(std::byte* memory) const noexcept {
+      if (mapped_bytes > 0) {
+        ::munmap(memory, mapped_bytes);
+      } else {
+        std::free(memory);
+      }
+    }
   };
-  explicit AlignedBlock(std::byte* memory) noexcept : memory_(memory) {}
+  AlignedBlock(std::byte* memory, std::size_t mapped_bytes) noexcept
+      : memory_(memory, Free{mapped_bytes}) {}
   std::unique_ptr<std::byte, Free> memory_;
 };
 

@@ -204,7 +204,7 @@ void Publication::collect_changes() {
   // Every write of this number is done: nobody else touches its list any more.
   const auto& list = impl.changes[number_ % 2];
   FIRN_ASSERT(list.size() <= std::numeric_limits<std::uint32_t>::max());
-  std::vector<std::uint32_t> order(list.size());
+  MappedVector<std::uint32_t> order(list.size());
   std::iota(order.begin(), order.end(), 0U);
   const auto earlier = [&](std::uint32_t left, std::uint32_t right) {
     return std::pair(list[left].page, left) < std::pair(list[right].page, right);
@@ -277,7 +277,7 @@ void Publication::collect_snapshot() {
     const base::SpinGuard guard(impl.mutex);
     newer_count = impl.changes[(number_ + 1) % 2].size();
   }
-  std::vector<MappingChange> former;
+  MappedVector<MappingChange> former;
   former.reserve(newer_count);
   while (former.size() < newer_count) {
     const std::size_t end = std::min(former.size() + entries_at_a_time, newer_count);
@@ -532,6 +532,7 @@ Result<void> Publication::write_superblock(const Payload& payload) noexcept {
 
 void Publication::finish(const Payload& payload) noexcept {
   Store::Impl& impl = *store_.impl_;
+  GrowingList<Store::Impl::Change> published;  // its memory goes, and not under the mutex
   const base::SpinGuard guard(impl.mutex);
   impl.payload = payload;
   impl.manifest = pieces_.back().location;
@@ -545,7 +546,7 @@ void Publication::finish(const Payload& payload) noexcept {
     impl.reference_bytes += written;
   }
   impl.references = std::move(references_);
-  impl.changes[number_ % 2].clear();
+  std::swap(impl.changes[number_ % 2], published);
   impl.for_each_segment([&](Store::Segment& segment) { segment.space.begin_publish(number_); });
   impl.statistics.meta_write_bytes += 2 * format::superblock_bytes;
   impl.statistics.syncs += sync_count_;

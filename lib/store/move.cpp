@@ -177,7 +177,7 @@ void Mover::record(Item& item, bool written) noexcept {
   const bool current =
       store_.mapping_.get(item.page) == item.entry || FIRN_PLANTED("move-over-newer");
   // Room was made under the number that was open then.
-  const bool room = impl_.changes[number % 2].make_room(impl_.changes_expected).has_value();
+  const bool room = impl_.changes[number % 2].make_room(impl_.changes_expected + 1).has_value();
   if (!written || !current || !room || store_.failed()) {
     ++report_.left_images;
     return impl_.give_back(target, extent, number);

@@ -8,6 +8,7 @@
 
 #include "store/aligned_block.hpp"
 #include "store/manifest.hpp"
+#include "store/mapped_allocator.hpp"
 #include "store/store_impl.hpp"
 
 namespace firn::store {
@@ -53,8 +54,8 @@ class Publication {
   const std::uint64_t number_;
   bool fold_ = false;
   unsigned sync_count_ = 0;
-  std::vector<MappingChange> changes_;
-  std::vector<std::uint64_t> given_up_;  // locations
+  MappedVector<MappingChange> changes_;
+  MappedVector<std::uint64_t> given_up_;  // locations
   std::vector<Piece> pieces_;
   std::vector<ExtentReference> references_;
   std::array<std::uint64_t, format::size_class_count> next_slot_{};

@@ -126,6 +126,10 @@ class Space {
   /// Gives a live extent up under `number`: the one now being written or the one after it.
   /// `no_memory`: nothing was changed.
   Result<void> free(Extent extent, std::uint64_t number) noexcept;
+  /// So many calls of it under `number` do not fail.
+  Result<void> make_room_to_free(std::size_t count, std::uint64_t number) noexcept {
+    return pending_[number % pending_count].make_room(count);
+  }
 
   /// Undoes `allocate`: nothing was written to the extent, or handed to a device. In write-once
   /// mode its granules stay out of use until nothing in the chunk lives.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/allocation.hpp"
 #include "base/planted.hpp"
@@ -27,7 +28,7 @@ void end_later(runtime::ExecutorCore& executor, Access& access) noexcept {
     auto& ended = *static_cast<Access*>(link.request->context);
     ended.done(ended);
   };
-  executor.enqueue(access.request.link);
+  runtime::ExecutorCore::wake(access.request.link);
 }
 
 }  // namespace
@@ -39,14 +40,14 @@ Store::~Store() {
   if (impl_ == nullptr) return;
   // What is under way would end in a store that is gone.
   impl_->for_each_segment([](Segment& segment) { FIRN_ASSERT(segment.requests.load() == 0); });
-  FIRN_ASSERT(!impl_->publishing);
+  FIRN_ASSERT(!impl_->publishing && impl_->waiting_writes == nullptr);
   while (impl_->gone_segments != nullptr) {
     impl_->gone_segments = std::move(impl_->gone_segments->next_gone);
   }
 }
 
 Result<void> Store::Impl::expect_change(std::uint64_t number) noexcept {
-  FIRN_TRY(changes[number % 2].make_room(changes_expected));
+  FIRN_TRY(changes[number % 2].make_room(changes_expected + 1));
   ++changes_expected;
   return {};
 }
@@ -109,26 +110,47 @@ Result<PageId> Store::allocate_page(unsigned size_class) noexcept {
   return page;
 }
 
-Result<void> Store::free_page(PageId page, std::uint64_t number) noexcept {
+Result<void> Store::free_pages(std::span<const PageId> pages, std::uint64_t number) noexcept {
   const base::SpinGuard guard(impl_->mutex);
-  Impl::IdSpace& ids = impl_->ids[page.size_class()];
-  GrowingList<std::uint64_t>& given_up = ids.given_up[number % 3];
-  FIRN_TRY(given_up.make_room());
-  const MappingEntry before = mapping_.get(page);
-  if (!before.location.none()) {
-    FIRN_TRY(impl_->expect_change(number));
-    --impl_->changes_expected;
+  if (!FIRN_PLANTED("free-without-room")) FIRN_TRY(make_room_to_free(pages, number));
+  for (const PageId page : pages) {
+    if (FIRN_PLANTED("free-without-room")) FIRN_TRY(make_room_to_free({&page, 1}, number));
+    Impl::IdSpace& ids = impl_->ids[page.size_class()];
+    const MappingEntry before = mapping_.get(page);
+    if (before.location.none()) {
+      ids.free.push_back(page.slot());
+      continue;
+    }
     Segment& segment = impl_->segment_of(before.location);
     if (segment.record.is_volatile) {
       segment.space.take_back(before.location.extent());
     } else {
-      FIRN_TRY(segment.space.free(before.location.extent(), number));
+      const Result<void> given_up = segment.space.free(before.location.extent(), number);
+      FIRN_ASSERT(given_up.has_value());
     }
     mapping_.set(page, MappingEntry{});
     impl_->record(page, before, {}, number);
     if (FIRN_PLANTED("free-not-logged")) impl_->changes[number % 2].pop_back();
+    ids.given_up[number % 3].push_back(page.slot());
   }
-  given_up.push_back(page.slot());
+  return {};
+}
+
+// Under the mutex: in each list that one of them goes to there is room for all.
+Result<void> Store::make_room_to_free(std::span<const PageId> pages,
+                                      std::uint64_t number) noexcept {
+  const std::size_t count = pages.size();
+  FIRN_TRY(impl_->changes[number % 2].make_room(impl_->changes_expected + count));
+  for (const PageId page : pages) {
+    Impl::IdSpace& ids = impl_->ids[page.size_class()];
+    const Location location = mapping_.get(page).location;
+    if (location.none()) {
+      FIRN_TRY(ids.free.make_room(count));
+      continue;
+    }
+    FIRN_TRY(ids.given_up[number % 3].make_room(count));
+    FIRN_TRY(impl_->segment_of(location).space.make_room_to_free(count, number));
+  }
   return {};
 }
 
@@ -243,6 +265,7 @@ void Store::place_and_submit(PageWrite& write) noexcept {
   format::PageHeader header;
   std::memcpy(&header, write.data, sizeof header);
   Segment* segment = nullptr;
+  bool waits = false;
   {
     const base::SpinGuard guard(impl_->mutex);
     auto placed = impl_->place(write.segment, write.group, header.length, write.claim);
@@ -251,10 +274,11 @@ void Store::place_and_submit(PageWrite& write) noexcept {
       segment = &impl_->segment_of(write.location);
       ++segment->requests;
     } else {
-      write.outcome = fail(placed.error());
-      --impl_->changes_expected;
+      waits = wait_for_room(write, placed.error());
     }
   }
+  // A write that waits may be on its way again by now.
+  if (waits) return impl_->options.room_maker->make_room();
   if (segment == nullptr) return end_later(*write.executor, write);
   const Extent extent = write.location.extent();
   const std::uint64_t image_bytes = segment->bytes_of(extent);
@@ -263,6 +287,53 @@ void Store::place_and_submit(PageWrite& write) noexcept {
   write.request.set_buffer(write.data, image_bytes);
   write.request.offset = segment->space.offset_of(extent);
   segment->backend.submit(*write.executor, write.request);
+}
+
+// Under the mutex: there is no place for it. False: it fails.
+bool Store::wait_for_room(PageWrite& write, const Error& error) noexcept {
+  if (error.code != ErrorCode::no_space || impl_->options.room_maker == nullptr ||
+      FIRN_PLANTED("store-no-wait-for-room")) {
+    write.outcome = fail(error);
+    --impl_->changes_expected;
+    return false;
+  }
+  write.outcome = fail(error);  // in case there will be none
+  write.next_waiting = std::exchange(impl_->waiting_writes, &write);
+  return true;
+}
+
+bool Store::writes_wait() const noexcept {
+  const base::SpinGuard guard(impl_->mutex);
+  return impl_->waiting_writes != nullptr;
+}
+
+void Store::room_made(bool made) noexcept {
+  PageWrite* waiting = nullptr;
+  {
+    const base::SpinGuard guard(impl_->mutex);
+    waiting = std::exchange(impl_->waiting_writes, nullptr);
+    for (PageWrite* write = waiting; write != nullptr && !made; write = write->next_waiting) {
+      --impl_->changes_expected;
+    }
+  }
+  while (waiting != nullptr) {
+    PageWrite& write = *std::exchange(waiting, waiting->next_waiting);
+    if (!made) {
+      end_later(*write.executor, write);
+      continue;
+    }
+    // On its own executor, whose ring the request is for.
+    write.outcome = {};
+    write.request.context = &write;
+    write.request.link.request = &write.request;
+    write.request.link.home = write.executor;
+    write.request.link.run = [](detail::Runnable& runnable) noexcept {
+      auto& link = static_cast<segment::Request::Link&>(runnable);
+      auto& again = *static_cast<PageWrite*>(link.request->context);
+      again.store->place_and_submit(again);
+    };
+    runtime::ExecutorCore::wake(write.request.link);
+  }
 }
 
 // Under the mutex: in the segment that is asked for, else in another one that is as persistent.

@@ -75,8 +75,9 @@ struct PageRead {
 /// the store fills in the rest, rounds the length up to granules (the bytes up to there are the
 /// caller's to zero), and writes to a new place. When `done` is called with success, the mapping
 /// names the image. On failure the mapping is as before. A device that refuses one place is given
-/// another, a bounded number of times. `data` is aligned to 4096 bytes, has room for the whole
-/// class and stays put until then.
+/// another, a bounded number of times. Where there is no room, it waits until some was made or
+/// could not be. `data` is aligned to 4096 bytes, has room for the whole class and stays put until
+/// then.
 struct PageWrite {
   PageId page;
   std::byte* data = nullptr;
@@ -97,6 +98,16 @@ struct PageWrite {
   runtime::ExecutorCore* executor = nullptr;
   std::uint64_t checksum = 0;
   std::uint8_t attempts = 0;
+  PageWrite* next_waiting = nullptr;
+};
+
+/// Whoever can make segment 0 larger. Outlives the store.
+class RoomMaker {
+ public:
+  virtual ~RoomMaker() = default;
+  /// A write waits for room. Any thread, for each such write; called back by `Store::room_made`.
+  /// Must get on without any write of the store.
+  virtual void make_room() noexcept = 0;
 };
 
 struct StoreOptions {
@@ -110,6 +121,8 @@ struct StoreOptions {
   /// Opens further segments and hears of those that are gone; outlives the store. Without one, a
   /// domain with further segments does not open.
   SegmentSource* source = nullptr;
+  /// Without one, a write that finds no room fails at once.
+  RoomMaker* room_maker = nullptr;
 };
 
 /// What a segment does: takes images, only loses them, or waits until no superblock names it.
@@ -184,9 +197,14 @@ class Store {
 
   /// A page id that nobody uses. `no_memory` when the class is full.
   Result<PageId> allocate_page(unsigned size_class) noexcept;
-  /// Gives up a page and its image under `number`; the id is used again after number + 1 is
-  /// published. The page's exclusive latch is held and no I/O is under way.
-  Result<void> free_page(PageId page, std::uint64_t number) noexcept;
+  /// Gives up pages and their images under `number`, all or none (`no_memory`). The id of a page
+  /// that has an image is used again after number + 1 is published; that of one that has none,
+  /// which no checkpoint can name, at once. Their exclusive latches are held and no I/O is under
+  /// way.
+  Result<void> free_pages(std::span<const PageId> pages, std::uint64_t number) noexcept;
+  Result<void> free_page(PageId page, std::uint64_t number) noexcept {
+    return free_pages({&page, 1}, number);
+  }
   [[nodiscard]] MappingEntry entry(PageId page) const noexcept;
 
   /// Both never block and complete from the executor's tick.
@@ -213,6 +231,11 @@ class Store {
 
   /// Adds chunks up to the backend's size after it has grown. Fiber.
   Result<void> take_growth(std::uint8_t segment = 0) noexcept;
+  /// The room maker has done what it could: writes that waited for it look for a place again, and
+  /// may ask again; unless `made`, they fail with `no_space`. Any thread.
+  void room_made(bool made) noexcept;
+  /// Whether some wait for it.
+  [[nodiscard]] bool writes_wait() const noexcept;
 
   /// A number for a segment that is to be added: that of none, also in the published checkpoints.
   [[nodiscard]] Result<std::uint8_t> free_segment_number() const noexcept;
@@ -261,10 +284,12 @@ class Store {
   static Result<std::unique_ptr<Store>> make(segment::Backend& segment,
                                              const StoreOptions& options) noexcept;
 
+  Result<void> make_room_to_free(std::span<const PageId> pages, std::uint64_t number) noexcept;
   Segment* begin_read(PageRead& read) noexcept;
   void submit_read(PageRead& read) noexcept;
   void finish_read(PageRead& read) noexcept;
   void place_and_submit(PageWrite& write) noexcept;
+  [[nodiscard]] bool wait_for_room(PageWrite& write, const Error& error) noexcept;
   void finish_write(PageWrite& write) noexcept;
   void record_write(PageWrite& write) noexcept;
   Result<std::unique_ptr<Segment>> make_segment(runtime::ExecutorCore& executor,

@@ -109,7 +109,8 @@ struct Store::Impl {
   std::array<const std::string_view*, segment_count_max> claimed{};
   // By number % 2. That of the number being published is the checkpointer's.
   std::array<GrowingList<Change>, 2> changes;
-  std::size_t changes_expected = 0;  // room that writes under way will need
+  std::size_t changes_expected = 0;     // room that writes under way will need
+  PageWrite* waiting_writes = nullptr;  // for the room maker; the last one first
   // The lowest number whose changes are not being collected: moves are recorded under it.
   std::uint64_t open_number = 1;
   bool publishing = false;

@@ -71,9 +71,9 @@ class ZeroedArray {
 template <class T>
 class GrowingList {
  public:
-  /// Room for one element more, and `further`. `no_memory`: as before.
-  Result<void> make_room(std::size_t further = 0) noexcept {
-    const std::size_t needed = size_ + 1 + further;
+  /// Room for so many elements more. `no_memory`: as before.
+  Result<void> make_room(std::size_t count = 1) noexcept {
+    const std::size_t needed = size_ + count;
     if (needed <= array_.size()) return {};
     constexpr std::size_t least = 4096 / sizeof(T);
     return array_.grow(std::max({needed, 2 * array_.size(), least}));

@@ -77,10 +77,11 @@ class Caller {
   bool scans_ = false;
 };
 
-/// Repeats `step(Caller&)` on this fiber until it has ended.
+/// Repeats `step(Caller&)` on this fiber until it has ended. `background`: as of buffer::Waiter.
 template <class Step>
-Progress on_fiber(buffer::Pool& pool, Step&& step) noexcept {
+Progress on_fiber(buffer::Pool& pool, Step&& step, bool background = false) noexcept {
   buffer::Waiter waiter(pool, *runtime::current_fiber());
+  waiter.background = background;
   while (true) {
     Caller caller(pool, waiter);
     const Progress progress = step(caller);

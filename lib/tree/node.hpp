@@ -135,6 +135,11 @@ class NodeReader {
            at<std::uint32_t>(node_head_at +
                              static_cast<std::uint32_t>(offsetof(NodeHead, heap_used)));
   }
+  /// The bytes that an entry of a leaf takes; its key begins with the prefix.
+  [[nodiscard]] std::uint32_t entry_size(std::size_t key_size,
+                                         std::size_t value_size) const noexcept {
+    return static_cast<std::uint32_t>(sizeof(Slot) + 2 + key_size - prefix_size_ + value_size);
+  }
   /// `key` lies between the fences. Null `compare`: bytes.
   [[nodiscard]] Found find(Bytes key, CompareFunction compare) noexcept;
   /// The child at `index`, of count() + 1.

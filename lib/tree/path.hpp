@@ -73,6 +73,27 @@ class Glance {
   bool shared_ = false;
 };
 
+/// A share of a page's latch, unless the page has changed since `seen`.
+class Shared {
+ public:
+  Shared(buffer::Pool& pool, PageSlot page, PageWord seen) noexcept
+      : pool_(pool),
+        page_(page),
+        held_(seen.readable() && pool.descriptor(page).state.try_share(seen)) {}
+  ~Shared() {
+    if (held_) pool_.release_shared(page_);
+  }
+  Shared(const Shared&) = delete;
+  Shared& operator=(const Shared&) = delete;
+
+  [[nodiscard]] bool held() const noexcept { return held_; }
+
+ private:
+  buffer::Pool& pool_;
+  const PageSlot page_;
+  const bool held_;
+};
+
 /// What an access of the pool means for a walk: a page that is resident now is looked at again.
 template <class Walk>
 [[nodiscard]] constexpr Walk walk_after(buffer::Access access, Walk when_ready) noexcept {

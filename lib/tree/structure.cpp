@@ -21,6 +21,8 @@ using format::PageKind;
 // not split what was just merged.
 constexpr std::uint32_t merged_share_percent = 75;
 
+}  // namespace
+
 struct Key {
   std::array<std::byte, key_size_max> bytes;
   std::size_t size = 0;
@@ -40,6 +42,8 @@ struct Cut {
   std::uint32_t right_begin = 0;
   Key separator;
 };
+
+namespace {
 
 std::size_t separator_size_at(const NodeEditor& node, std::uint32_t index, bool by_bytes) noexcept {
   const Bytes key = node.suffix(index);
@@ -111,13 +115,17 @@ bool choose_cut(const NodeEditor& node, Bytes key, CompareFunction compare, Cut&
 
 }  // namespace
 
-Tree::Walk Tree::create_node(Caller& caller, Error& error, unsigned size_class, unsigned level,
-                             PageSlot& page) noexcept {
+PageHeader Tree::head_of(unsigned level) const noexcept {
   PageHeader head;
   head.table = shape_.table;
   head.kind = level == 0 ? PageKind::leaf : PageKind::inner;
   head.level = static_cast<std::uint8_t>(level);
-  return walk_after(pool_.create_or_park(caller.waiter(), size_class, head, page, error),
+  return head;
+}
+
+Tree::Walk Tree::create_node(Caller& caller, Error& error, unsigned size_class, unsigned level,
+                             PageSlot& page) noexcept {
+  return walk_after(pool_.create_or_park(caller.waiter(), size_class, head_of(level), page, error),
                     Walk::done);
 }
 
@@ -144,19 +152,59 @@ Tree::Walk Tree::wait_for_latches(Caller& caller, Error& error,
 
 // Makes room in the leaf of the path: divides it, or the lowest node above it whose parent has room
 // for one more; never `done`. `key` is what asks for room.
-Tree::Walk Tree::split(Caller& caller, Error& error, Path& path, Bytes key) noexcept {
+Tree::Walk Tree::split(Caller& caller, Error& error, const Path& path, Bytes key) noexcept {
   for (unsigned depth = path.leaf; depth > 0; --depth) {
     bool parent_is_full = false;
-    const Walk walk = split_node(caller, error, path, depth, key, parent_is_full);
-    if (!parent_is_full) return walk;
+    const Walk walk = look_at_parent(caller, error, path, depth, key, parent_is_full);
+    if (walk != Walk::done) return walk;
+    if (!parent_is_full) return split_node(caller, error, path, depth, key);
   }
   return grow_root(caller, error, path);
 }
 
-Tree::Walk Tree::split_node(Caller& caller, Error& error, Path& path, unsigned depth, Bytes key,
+// Before a page is made for the new node: one that is made and not used may cost its maker another
+// wait for memory, while the next attempt needs a page of another size.
+Tree::Walk Tree::look_at_parent(Caller& caller, Error& error, const Path& path, unsigned depth,
+                                Bytes key, bool& is_full) noexcept {
+  const Path::Step& above = path.steps[depth - 1];
+  const Path::Step& step = path.steps[depth];
+  {
+    const Shared parent(pool_, above.page, above.word);
+    const Shared node(pool_, step.page, step.word);
+    Cut cut;
+    if (parent.held() && node.held()) return plan_split(error, path, depth, key, cut, is_full);
+  }
+  return wait_for_latches(caller, error, std::array{above.page, step.page});
+}
+
+// Both pages are latched. `done`: `cut` says how the node is divided; or `failed`.
+Tree::Walk Tree::plan_split(Error& error, const Path& path, unsigned depth, Bytes key, Cut& cut,
                             bool& parent_is_full) noexcept {
-  Path::Step& above = path.steps[depth - 1];
-  Path::Step& step = path.steps[depth];
+  const Path::Step& above = path.steps[depth - 1];
+  const PageSlot page = path.steps[depth].page;
+  const auto fail_with = [&error, page](const char* what) noexcept {
+    error = corrupt(page, what).error;
+    return Walk::failed;
+  };
+  if (!is_node(page, path.leaf - depth) || !is_node(above.page, path.leaf - depth + 1)) {
+    return fail_with("a page of a tree that is none");
+  }
+  const NodeEditor node(pool_.resolve(page), bytes_of(page));
+  const NodeEditor parent(pool_.resolve(above.page), bytes_of(above.page));
+  if (!choose_cut(node, key, shape_.compare, cut)) {
+    return fail_with("a node with an entry that is too large for it");
+  }
+  parent_is_full = !parent.fits(parent.entry_size(cut.separator.size, 0));
+  if (!parent_is_full && !parent.has_place(above.index, cut.separator.view(), shape_.compare)) {
+    return fail_with("a node whose keys are not those of its parent");
+  }
+  return Walk::done;
+}
+
+Tree::Walk Tree::split_node(Caller& caller, Error& error, const Path& path, unsigned depth,
+                            Bytes key) noexcept {
+  const Path::Step& above = path.steps[depth - 1];
+  const Path::Step& step = path.steps[depth];
   const std::size_t size = bytes_of(step.page);
   PageSlot right;
   {
@@ -170,32 +218,16 @@ Tree::Walk Tree::split_node(Caller& caller, Error& error, Path& path, unsigned d
     return wait_for_latches(caller, error, std::array{above.page, step.page});
   }
   FIRN_YIELD("tree.split");
-  if (!is_node(step.page, path.leaf - depth) || !is_node(above.page, path.leaf - depth + 1)) {
+  Cut cut;
+  bool parent_is_full = false;
+  const Walk planned = plan_split(error, path, depth, key, cut, parent_is_full);
+  if (planned != Walk::done || parent_is_full) {
     latched.release();
     drop_page(right);
-    error = corrupt(step.page, "a page of a tree that is none").error;
-    return Walk::failed;
+    return planned == Walk::done ? Walk::again : planned;
   }
   NodeEditor node(pool_.resolve(step.page), size);
   NodeEditor parent(pool_.resolve(above.page), bytes_of(above.page));
-  Cut cut;
-  if (!choose_cut(node, key, shape_.compare, cut)) {
-    latched.release();
-    drop_page(right);
-    error = corrupt(step.page, "a node with an entry that is too large for it").error;
-    return Walk::failed;
-  }
-  if (!parent.fits(parent.entry_size(cut.separator.size, 0))) {
-    parent_is_full = latched.release_and_look(above.page, above.word);
-    drop_page(right);
-    return Walk::again;
-  }
-  if (!parent.has_place(above.index, cut.separator.view(), shape_.compare)) {
-    latched.release();
-    drop_page(right);
-    error = corrupt(step.page, "a node whose keys are not those of its parent").error;
-    return Walk::failed;
-  }
   const std::array<PageSlot, 3> changed{above.page, step.page, right};
   const std::size_t left_out = FIRN_PLANTED("tree-split-without-parent") ? 1 : 0;
   std::uint64_t number = 0;
@@ -481,80 +513,53 @@ void Tree::try_shrink_root(const Path& path) noexcept {
 
 // Whole trees.
 
-Result<void> Tree::create(buffer::Pool& pool, Shape& shape, NewPages& pages) noexcept {
-  Scratch* scratch = scratch_of_this_thread();
-  if (scratch == nullptr) return fail(ErrorCode::no_memory, "no memory for this thread's scratch");
-  FIRN_ASSERT(pages.count + 2 <= NewPages::count_max);
-  NewPages own;
-  PageSlot leaf;
+// Two new pages become a root with one leaf, both empty; latched exclusively.
+void Tree::fill_empty(PageSlot root, PageSlot leaf) noexcept {
+  std::byte* const image = scratch_of_this_thread()->first.data();
   for (const unsigned level : {0u, 1u}) {
-    const unsigned size_class = level == 0 ? shape.leaf_class : inner_class;
-    PageSlot page;
-    Error error;
-    Tree tree(pool, shape);
-    const Progress progress = on_fiber(pool, [&](Caller& caller) noexcept {
-      while (true) {
-        switch (tree.create_node(caller, error, size_class, level, page)) {
-          case Walk::again:
-            continue;
-          case Walk::parked:
-            return Progress::waiting;
-          case Walk::failed:
-            return Progress::failed;
-          case Walk::done:
-            return Progress::yes;
-        }
-      }
-    });
-    if (progress == Progress::failed) {
-      drop(pool, own);
-      return fail(error);
-    }
-    const std::size_t size = buffer::page_bytes(size_class);
-    NodeEditor node = NodeEditor::make(scratch->first.data(), size, level, shape.table, Fences{},
-                                       shape.compare == nullptr);
+    const PageSlot page = level == 0 ? leaf : root;
+    NodeEditor node =
+        NodeEditor::make(image, bytes_of(page), level, shape_.table, Fences{}, by_bytes());
     if (level > 0) node.set_first_child(leaf);
     node.finish();
-    store_node(pool.resolve(page), scratch->first.data(), size);
-    pool.keep_created(page);
-    pool.release_exclusive(page);
-    own.pages[own.count++] = page;
-    (level == 0 ? leaf : shape.root) = page;
+    store_node(pool_.resolve(page), image, bytes_of(page));
   }
-  for (const PageSlot page : own.span()) pages.pages[pages.count++] = page;
-  return {};
 }
 
-void Tree::joined(buffer::Pool& pool, NewPages& pages) noexcept {
-  for (; pages.count > 0; --pages.count) pool.release_keep(pages.pages[pages.count - 1]);
-}
-
-void Tree::drop(buffer::Pool& pool, NewPages& pages) noexcept {
-  for (; pages.count > 0; --pages.count) {
-    const PageSlot page = pages.pages[pages.count - 1];
-    Error error;
-    Tree tree(pool, Shape{});
-    static_cast<void>(on_fiber(pool, [&](Caller& caller) noexcept {
-      while (true) {
-        const Access access = pool.exclusive_or_park(caller.waiter(), page, error);
-        if (access == Access::parked) return Progress::waiting;
-        if (access == Access::failed) return Progress::failed;
-        if (access == Access::again) continue;
-        pool.release_keep(page);
-        std::uint64_t number = 0;
-        if (pool.begin_change({}, {&page, 1}, number)) {
-          if (!pool.free_page(page, number).has_value()) pool.release_exclusive(page);
+Result<void> Tree::create(buffer::Pool& pool, Shape& shape) noexcept {
+  if (scratch_of_this_thread() == nullptr) {
+    return fail(ErrorCode::no_memory, "no memory for this thread's scratch");
+  }
+  Tree tree(pool, shape);
+  std::array<buffer::NewPage, 2> wanted;
+  for (const unsigned level : {0u, 1u}) {
+    wanted[level].size_class = level == 0 ? shape.leaf_class : inner_class;
+    wanted[level].header = tree.head_of(level);
+  }
+  Error error;
+  const Progress progress = on_fiber(pool, [&](Caller& caller) noexcept {
+    while (true) {
+      switch (pool.create_or_park(caller.waiter(), wanted, error)) {
+        case Access::again:
+          continue;
+        case Access::parked:
+          return Progress::waiting;
+        case Access::failed:
+          return Progress::failed;
+        case Access::ready:
           return Progress::yes;
-        }
-        // It became dirty by a write that failed, and is being written.
-        pool.keep_created(page);
-        pool.release_exclusive(page);
-        const Walk walk = tree.settle(caller, error, {}, {&page, 1});
-        if (walk == Walk::parked) return Progress::waiting;
-        if (walk == Walk::failed) return Progress::failed;
       }
-    }));
-  }
+    }
+  });
+  if (progress == Progress::failed) return fail(error);
+  const std::array<PageSlot, 2> pages{wanted[0].page, wanted[1].page};
+  std::uint64_t number = 0;
+  const bool begun = pool.begin_change(pages, {}, number);
+  FIRN_ASSERT(begun);  // they have no older images
+  tree.fill_empty(pages[1], pages[0]);
+  for (const PageSlot page : pages) pool.release_exclusive(page);
+  shape.root = pages[1];
+  return {};
 }
 
 }  // namespace firn::tree

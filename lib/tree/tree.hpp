@@ -41,6 +41,7 @@ struct Shape {
   bool order_known = true;  ///< false: `compare` only stands for one that is not; for census only
 };
 
+struct Cut;
 struct Seek;
 class Latched;
 
@@ -52,19 +53,20 @@ struct Sink {
   void* context = nullptr;
 };
 
-/// New pages that nobody knows yet: in memory, not in any checkpoint. They become part of the store
-/// with the write that they are passed to, or are given up by drop(). One fiber's.
-struct NewPages {
-  static constexpr std::size_t count_max = 4;
-  PageSlot pages[count_max];
-  std::size_t count = 0;
-  [[nodiscard]] std::span<const PageSlot> span() const noexcept { return {pages, count}; }
+/// An empty tree that comes to be with the write of the value that names its root. Its pages are
+/// made when nothing is left to wait for, so that nobody waits who holds them.
+struct NewTree {
+  Shape shape;  ///< its root is filled in
+  /// The value with that root in it: as long as the one that the write was given, which it takes
+  /// the place of. Called once or several times, the last time for the root that it will be.
+  Bytes (*value)(void* context, PageSlot root) noexcept = nullptr;
+  void* context = nullptr;
 };
 
-/// Pages that change with a write to a leaf, under its number: `joining` become part of the store,
-/// `leaving` are freed.
+/// What changes with a write to a leaf, under its number, and not without it: a tree that joins the
+/// store, and pages that leave it.
 struct Companions {
-  std::span<const PageSlot> joining = {};
+  NewTree* joining = nullptr;
   std::span<const PageSlot> leaving = {};
 };
 
@@ -123,12 +125,10 @@ class Tree {
                 Buffer& key_out, Buffer& value_out) noexcept;
 
   // For domains, on fibers (structure.cpp, census.cpp).
-  /// A root and an empty leaf for `shape`, whose root is filled in.
-  static Result<void> create(buffer::Pool& pool, Shape& shape, NewPages& pages) noexcept;
-  /// They have joined a write that succeeded.
-  static void joined(buffer::Pool& pool, NewPages& pages) noexcept;
-  /// Gives up pages that joined no write.
-  static void drop(buffer::Pool& pool, NewPages& pages) noexcept;
+  /// Before anybody uses it: the root, which was not known when it was constructed.
+  void set_root(PageSlot root) noexcept { shape_.root = root; }
+  /// An empty tree for `shape`, whose root is filled in: a change of its own.
+  static Result<void> create(buffer::Pool& pool, Shape& shape) noexcept;
   /// Frees all pages of a tree that nobody uses any more, but for its root, which may leave with
   /// the write that forgets the tree. Can be repeated after a crash.
   Result<void> clear() noexcept;
@@ -172,19 +172,26 @@ class Tree {
 
   // write.cpp
   struct Change;
+  class MadePages;
   Walk target_of(Caller& caller, Error& error, Bytes key, unsigned attempt, Path& path,
                  Leaf& leaf) noexcept;
   Walk try_write(Caller& caller, Error& error, Change& change) noexcept;
-  Walk change_leaf(Caller& caller, Error& error, Change& change, NodeReader::Found found,
-                   PageSlot value_page) noexcept;
-  Walk make_value_page(Caller& caller, Error& error, Bytes value, PageSlot& page) noexcept;
-  void drop_page(PageSlot page) noexcept;
+  Walk change_leaf(Caller& caller, Error& error, Change& change, NodeReader::Found found) noexcept;
+  [[nodiscard]] static PageSlot value_page_of(Leaf& leaf, std::uint32_t index) noexcept;
+  [[nodiscard]] static bool has_room(Change& change, NodeReader::Found found) noexcept;
+  Walk make_pages(Caller& caller, Error& error, Change& change) noexcept;
+  void drop_pages(std::span<const PageSlot> pages) noexcept;
+  void drop_page(PageSlot page) noexcept { drop_pages({&page, 1}); }
   [[nodiscard]] bool stored_apart(Bytes key, Bytes value) const noexcept;
 
   // structure.cpp
-  Walk split(Caller& caller, Error& error, Path& path, Bytes key) noexcept;
-  Walk split_node(Caller& caller, Error& error, Path& path, unsigned depth, Bytes key,
+  Walk split(Caller& caller, Error& error, const Path& path, Bytes key) noexcept;
+  Walk look_at_parent(Caller& caller, Error& error, const Path& path, unsigned depth, Bytes key,
+                      bool& is_full) noexcept;
+  Walk plan_split(Error& error, const Path& path, unsigned depth, Bytes key, Cut& cut,
                   bool& parent_is_full) noexcept;
+  Walk split_node(Caller& caller, Error& error, const Path& path, unsigned depth,
+                  Bytes key) noexcept;
   Walk wait_for_latches(Caller& caller, Error& error, std::span<const PageSlot> pages) noexcept;
   Walk grow_root(Caller& caller, Error& error, const Path& path) noexcept;
   Walk grow_leaf(Caller& caller, Error& error, const Path& path, unsigned size_class) noexcept;
@@ -195,6 +202,8 @@ class Tree {
   void try_shrink_root(const Path& path) noexcept;
   Walk create_node(Caller& caller, Error& error, unsigned size_class, unsigned level,
                    PageSlot& page) noexcept;
+  [[nodiscard]] format::PageHeader head_of(unsigned level) const noexcept;
+  void fill_empty(PageSlot root, PageSlot leaf) noexcept;
   Walk settle(Caller& caller, Error& error, std::span<const PageSlot> changed,
               std::span<const PageSlot> freed) noexcept;
 
@@ -213,7 +222,7 @@ class Tree {
   Result<void> load_on_fiber(PageSlot page) noexcept;
 
   buffer::Pool& pool_;
-  const Shape shape_;
+  Shape shape_;
   const std::uint32_t inline_max_;
 };
 

@@ -177,7 +177,8 @@ class PageHistory {
     return start_write(page);
   }
 
-  // An id that was given up comes back only when the checkpoint after that one is published.
+  // An id that was given up with an image comes back only when the checkpoint after that one is
+  // published.
   Result<PageId> new_page(unsigned size_class) {
     FIRN_TRY_ASSIGN(const PageId page, store_->allocate_page(size_class));
     const auto given_up = given_up_.find(page);
@@ -191,8 +192,9 @@ class PageHistory {
   }
 
   Result<void> give_up(PageId page) {
+    const bool has_image = !store_->entry(page).location.none();
     FIRN_TRY(store_->free_page(page, store_->number()));
-    given_up_[page] = store_->number();
+    if (has_image) given_up_[page] = store_->number();
     now_.erase(page);
     volatile_.erase(page);
     return {};

@@ -42,19 +42,10 @@ inline Result<void> shrink_to(buffer::Pool& pool, std::uint64_t frame_bytes) {
   return set;
 }
 
-/// Makes an empty catalogue, which joins no write: its pages are dirty from now on. On a fiber.
+/// Makes an empty catalogue. On a fiber.
 inline Result<tree::Shape> create_catalogue(buffer::Pool& pool) {
   tree::Shape shape = catalogue_of({});
-  tree::NewPages pages;
-  FIRN_TRY(tree::Tree::create(pool, shape, pages));
-  for (const PageId page : pages.span()) {
-    auto& state = pool.descriptor(page).state;
-    FIRN_ASSERT(state.try_exclusive(state.load()));
-    std::uint64_t number = 0;
-    FIRN_ASSERT(pool.begin_change({&page, 1}, {}, number));
-    pool.release_exclusive(page);
-  }
-  tree::Tree::joined(pool, pages);
+  FIRN_TRY(tree::Tree::create(pool, shape));
   return shape;
 }
 
@@ -419,22 +410,30 @@ class TreeHistory {
     shape.leaf_class = static_cast<std::uint8_t>(random_.below(3));
     shape.inline_max = random_.one_in(3) ? 100 : 0;
     shape.compare = options_.tall || random_.one_in(2) ? &backwards : nullptr;
-    tree::NewPages pages;
-    if (auto made = tree::Tree::create(*pool_, shape, pages); !made.has_value()) {
-      return note(made.error());
-    }
-    if (random_.one_in(5)) return tree::Tree::drop(*pool_, pages);
-    const std::string value = entry_of(shape);
     const bool is_known = tables_.contains(id);
     if (is_known) change_.choice.before = catalogue().pairs.at(change_.key);
-    change_.choice.after = is_known ? change_.choice.before : value;
-    const tree::Companions companions{.joining = pages.span(), .leaving = {}};
-    const bool written = write_entry(Write::insert, value, companions);
-    if (!written) return tree::Tree::drop(*pool_, pages);
+    change_.choice.after = change_.choice.before;
+    struct Value {
+      TableChange& change;
+      tree::Shape shape;
+      const bool is_known;
+      std::string text;
+    } value{change_, shape, is_known, entry_of(shape)};
+    tree::NewTree joining{.shape = shape,
+                          .value =
+                              [](void* context, PageId root) noexcept {
+                                auto& its = *static_cast<Value*>(context);
+                                its.shape.root = root;
+                                its.text = entry_of(its.shape);
+                                if (!its.is_known) its.change.choice.after = its.text;
+                                return bytes_of(its.text);
+                              },
+                          .context = &value};
+    const std::string without_root = value.text;
+    if (!write_entry(Write::insert, without_root, {.joining = &joining, .leaving = {}})) return;
     if (is_known) violate("a table twice");
-    tree::Tree::joined(*pool_, pages);
-    catalogue().pairs[change_.key] = value;
-    add_table(shape);
+    catalogue().pairs[change_.key] = value.text;
+    add_table(value.shape);
   }
 
   void forget_table(std::uint64_t id) {
@@ -442,7 +441,7 @@ class TreeHistory {
     table.clearing = true;
     if (auto cleared = table.tree->clear(); !cleared.has_value()) return note(cleared.error());
     change_.choice.before = entry_of(table.shape);
-    const tree::Companions companions{.joining = {}, .leaving = {&table.shape.root, 1}};
+    const tree::Companions companions{.joining = nullptr, .leaving = {&table.shape.root, 1}};
     if (!write_entry(Write::erase, {}, companions)) return;
     catalogue().pairs.erase(change_.key);
     tables_.erase(id);

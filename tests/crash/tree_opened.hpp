@@ -174,7 +174,7 @@ class OpenedTrees {
       return "clearing again: " + cleared.error().message();
     }
     tree::Tree of_tables(*pool_, catalogue());
-    const tree::Companions companions{.joining = {}, .leaving = {&shape.root, 1}};
+    const tree::Companions companions{.joining = nullptr, .leaving = {&shape.root, 1}};
     const auto erased = write(of_tables, Write::erase, key, {}, companions);
     if (!erased.has_value()) return "forgetting again: " + erased.error().message();
     return *erased ? "" : "a table that is not there";

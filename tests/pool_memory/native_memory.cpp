@@ -106,18 +106,12 @@ class Flight {
       busy = false;
       for (Slot& slot : slots_) {
         while (!slot.operation.has_value() || slot.operation->done()) {
-          bool again = false;
           if (slot.operation.has_value()) {
-            // The file grows in the background, and a fast load may come before it.
-            auto& outcome = slot.operation->result();
-            again = !outcome.has_value() && outcome.error().code == firn::ErrorCode::no_space &&
-                    ++retries_ < 5000;
-            if (again) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-            if (!again) must(std::move(outcome), "an operation");
+            must(std::move(slot.operation->result()), "an operation");
             slot.operation.reset();
           }
-          if (!again && next == count) break;
-          if (!again) slot.number = next++;
+          if (next == count) break;
+          slot.number = next++;
           make(slot, slot.number);
           must(slot.operation->post(executor), "post");
         }
@@ -129,7 +123,6 @@ class Flight {
 
  private:
   std::vector<Slot> slots_;
-  unsigned retries_ = 0;
 };
 
 void set_key(std::array<std::byte, 8>& key, std::uint64_t number) {

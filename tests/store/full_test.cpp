@@ -1,6 +1,7 @@
 // Full devices: a checkpoint that frees room can always be published, and the store opens.
 #include <map>
 
+#include "segment/fiber_io.hpp"
 #include "segment/simulated.hpp"
 #include "store/page_io.hpp"
 #include "support/catch.hpp"
@@ -147,4 +148,56 @@ TEST_CASE("store: a full device publishes what frees room and opens", "[store]")
     // What is freed comes back: the last round held as much as the first.
     REQUIRE(least > geometry.device_bytes / 32'000);
   }));
+}
+
+TEST_CASE("store: a write that finds no room waits until some is made or cannot be", "[store]") {
+  struct Maker final : store::RoomMaker {
+    std::uint64_t asked = 0;
+    void make_room() noexcept override { ++asked; }
+  } maker;
+  segment::SimulatedDevice device(8_MiB);
+  SimulatedExecutor executor(1);
+  segment::SimulatedBackend backend(device, {});
+  std::unique_ptr<Store> store;
+  REQUIRE(executor.run([&]() noexcept {
+    store::StoreOptions options;
+    options.room_maker = &maker;
+    auto made = Store::create(executor.core(), backend, options, domain_id);
+    REQUIRE(made.has_value());
+    store = *std::move(made);
+  }));
+  const auto grow = [&]() noexcept {
+    segment::Request request;
+    request.kind = segment::RequestKind::grow;
+    request.size = 16_MiB;
+    REQUIRE(segment::await(backend, executor.core(), request).has_value());
+    REQUIRE(store->take_growth().has_value());
+  };
+  std::uint64_t written = 0;
+  std::uint64_t written_before = 0;
+  Result<void> last;
+  const auto fill = [&]() noexcept {
+    while (last.has_value()) {
+      const PageId page = *store->allocate_page(4);
+      last = write_page(*store, executor.core(), page, 1, store->number());
+      if (last.has_value()) ++written;
+    }
+  };
+  const bool ended = executor.run(fill, [&] {
+    REQUIRE(store->writes_wait());
+    const bool first = maker.asked == 1;
+    if (first) {
+      written_before = written;
+      REQUIRE(executor.run(grow));
+    }
+    store->room_made(first);
+    return true;
+  });
+  REQUIRE(ended);
+  CHECK(last.error().code == ErrorCode::no_space);
+  CHECK(maker.asked == 2);
+  CHECK(!store->writes_wait());
+  CHECK(written_before > 20);
+  CHECK(written > written_before + 60);
+  store->check_well_formed();
 }

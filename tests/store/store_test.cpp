@@ -1,5 +1,9 @@
 #include "store/store.hpp"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdio>
 #include <map>
 
 #include "segment/fiber_io.hpp"
@@ -22,6 +26,27 @@ Result<void> checkpoint(Store& store, runtime::ExecutorCore& core, std::uint8_t 
   payload[0] = static_cast<std::byte>(mark);
   return store.publish(core, number, payload);
 }
+
+// While there is one, the process gets no further address space, and lists do not grow.
+class NoMoreMemory {
+ public:
+  NoMoreMemory() {
+    ::getrlimit(RLIMIT_AS, &former_);
+    unsigned long long pages = 0;
+    std::FILE* file = std::fopen("/proc/self/statm", "r");
+    const bool read = file != nullptr && std::fscanf(file, "%llu", &pages) == 1;
+    if (file != nullptr) std::fclose(file);
+    REQUIRE(read);
+    const rlimit limit{pages * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)), former_.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_AS, &limit) == 0);
+  }
+  ~NoMoreMemory() { ::setrlimit(RLIMIT_AS, &former_); }
+  NoMoreMemory(const NoMoreMemory&) = delete;
+  NoMoreMemory& operator=(const NoMoreMemory&) = delete;
+
+ private:
+  rlimit former_{};
+};
 
 }  // namespace
 
@@ -222,6 +247,60 @@ TEST_CASE("store: a place that was not used after all is free at once", "[store]
     }
     space->publish(round);
   }
+}
+
+TEST_CASE("store: pages are given up together or not at all", "[store]") {
+  segment::SimulatedDevice device(64_MiB);
+  SimulatedExecutor executor(1);
+  segment::SimulatedBackend backend(device, {});
+  REQUIRE(executor.run([&]() noexcept {
+    auto made = Store::create(executor.core(), backend, {}, domain_id);
+    REQUIRE(made.has_value());
+    Store& store = **made;
+    std::array<PageId, 3> pages;
+    for (std::size_t index = 0; index < pages.size(); ++index) {
+      pages[index] = *store.allocate_page(index == 2 ? 3 : 1);
+      REQUIRE(write_page(store, executor.core(), pages[index], 5, store.number()).has_value());
+    }
+    // One list has room by then; that of the other class is yet to be made.
+    REQUIRE(store.free_page(pages[0], store.number()).has_value());
+    const std::span<const PageId> both = std::span(pages).subspan(1);
+    Result<void> freed;
+    {
+      const NoMoreMemory none;
+      freed = store.free_pages(both, store.number());
+    }
+    REQUIRE(!freed.has_value());
+    CHECK(freed.error().code == ErrorCode::no_memory);
+    for (const PageId page : both) CHECK(!store.entry(page).location.none());
+    store.check_well_formed();
+    REQUIRE(store.free_pages(both, store.number()).has_value());
+    for (const PageId page : both) CHECK(store.entry(page).location.none());
+    CHECK(store.statistics().pages == 0);
+    store.check_well_formed();
+  }));
+}
+
+TEST_CASE("store: the id of a page without an image is used again at once", "[store]") {
+  segment::SimulatedDevice device(64_MiB);
+  SimulatedExecutor executor(1);
+  segment::SimulatedBackend backend(device, {});
+  REQUIRE(executor.run([&]() noexcept {
+    auto made = Store::create(executor.core(), backend, {}, domain_id);
+    REQUIRE(made.has_value());
+    Store& store = **made;
+    const PageId written = *store.allocate_page(0);
+    REQUIRE(write_page(store, executor.core(), written, 5, store.number()).has_value());
+    const PageId unwritten = *store.allocate_page(0);
+    const std::array<PageId, 2> both{written, unwritten};
+    REQUIRE(store.free_pages(both, store.number()).has_value());
+    CHECK(*store.allocate_page(0) == unwritten);
+    CHECK(*store.allocate_page(0) != written);
+    for (int round = 0; round < 2; ++round) {
+      REQUIRE(checkpoint(store, executor.core()).has_value());
+    }
+    CHECK(*store.allocate_page(0) == written);
+  }));
 }
 
 TEST_CASE("store: an image is checked against all that it should be", "[store]") {

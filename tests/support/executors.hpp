@@ -38,12 +38,16 @@ class Executors {
   [[nodiscard]] std::size_t count() const { return places_.size(); }
   [[nodiscard]] base::Random& random() { return random_; }
 
+  /// From now on the others are not ticked; nothing: all are again.
+  void tick_only(std::optional<std::size_t> index) { only_ = index; }
+
   /// One tick somewhere; false: nobody has anything to do now.
   bool tick_one() {
     const std::size_t first = random_.below(places_.size());
     for (std::size_t offset = 0; offset < places_.size(); ++offset) {
-      Place& place = places_[(first + offset) % places_.size()];
-      if (place.ticking || !ready(place)) continue;
+      const std::size_t index = (first + offset) % places_.size();
+      Place& place = places_[index];
+      if (place.ticking || !ready(place) || only_.value_or(index) != index) continue;
       place.ticking = true;
       place.executor->tick(std::chrono::nanoseconds(0));
       place.ticking = false;
@@ -91,8 +95,9 @@ class Executors {
   // False: there is nothing to wait for.
   bool advance_clock() {
     std::optional<base::TimePoint> next;
-    for (const Place& place : places_) {
-      const auto deadline = place.core->deadline();
+    for (std::size_t index = 0; index < places_.size(); ++index) {
+      if (only_.value_or(index) != index) continue;
+      const auto deadline = places_[index].core->deadline();
       if (deadline.has_value() && (!next.has_value() || *deadline < *next)) next = deadline;
     }
     if (!next.has_value()) return false;
@@ -103,6 +108,7 @@ class Executors {
   base::ManualClock clock_;
   base::Random random_;
   std::vector<Place> places_;
+  std::optional<std::size_t> only_;
 };
 
 }  // namespace firn::test

@@ -218,18 +218,7 @@ TEST_CASE("tree: threads that write - read and scan over few frames agree", "[tr
     tree::Shape shape;
     shape.table = 5;
     shape.leaf_class = static_cast<std::uint8_t>(leaf_class);
-    REQUIRE(builder.run([&] {
-      tree::NewPages pages;
-      REQUIRE(tree::Tree::create(**pool, shape, pages).has_value());
-      for (const tree::PageSlot page : pages.span()) {
-        auto& state = (*pool)->descriptor(page).state;
-        std::uint64_t number = 0;
-        REQUIRE(state.try_exclusive(state.load()));
-        REQUIRE((*pool)->begin_change({&page, 1}, {}, number));
-        (*pool)->release_exclusive(page);
-      }
-      tree::Tree::joined(**pool, pages);
-    }));
+    REQUIRE(builder.run([&] { REQUIRE(tree::Tree::create(**pool, shape).has_value()); }));
     const buffer::PoolStatistics now = (*pool)->statistics();
     REQUIRE((*pool)->set_budget(now.used_bytes - now.frame_bytes + 400 * 1024).has_value());
     tree::Tree tree(**pool, shape);

@@ -42,17 +42,7 @@ class TreeWorld {
     shape.inline_max = options.inline_max;
     shape.compare = options.compare;
     world.executors.on_fiber([&](runtime::ExecutorCore&) {
-      tree::NewPages pages;
-      REQUIRE(tree::Tree::create(*world.pool, shape, pages).has_value());
-      // Joins nothing: becomes part of the store by its first changes.
-      for (const tree::PageSlot page : pages.span()) {
-        auto& state = world.pool->descriptor(page).state;
-        REQUIRE(state.try_exclusive(state.load()));
-        std::uint64_t number = 0;
-        REQUIRE(world.pool->begin_change({&page, 1}, {}, number));
-        world.pool->release_exclusive(page);
-      }
-      tree::Tree::joined(*world.pool, pages);
+      REQUIRE(tree::Tree::create(*world.pool, shape).has_value());
     });
     tree.emplace(*world.pool, shape);
     if (options.frame_bytes > 0) world.shrink_to(options.frame_bytes);

@@ -12,11 +12,12 @@ Result<void> Catalogue::write_bytes(tree::Write kind, std::uint64_t id, Bytes va
   }
   const RowKey key = key_of_row(id);
   Error error;
-  const Progress progress = tree::on_fiber(pool_, [&](tree::Caller& caller) noexcept {
+  const auto step = [&](tree::Caller& caller) noexcept {
     int pairs = 0;
     return tree_.write(caller, error, kind, Bytes(key.data(), key.size()), value, pairs,
                        companions);
-  });
+  };
+  const Progress progress = tree::on_fiber(pool_, step, true);
   if (progress == Progress::failed) return fail(error);
   return {};
 }
@@ -26,6 +27,33 @@ Result<void> Catalogue::write(const CatalogueRow& row,
   Buffer value;
   FIRN_TRY(encode_row(row, value));
   return write_bytes(tree::Write::put, row.id, value.view(), companions);
+}
+
+Result<void> Catalogue::write_with_tree(CatalogueRow& row, const tree::Shape& shape) noexcept {
+  struct Value {
+    CatalogueRow& row;
+    Buffer bytes;
+  } value{row, {}};
+  const buffer::PageSlot former = row.root;
+  // Any id of a root's class: they have the same length in a row.
+  row.root = buffer::PageSlot(tree::inner_class, 1);
+  Result<void> written = encode_row(row, value.bytes);
+  tree::NewTree joining{.shape = shape,
+                        .value =
+                            [](void* context, buffer::PageSlot root) noexcept {
+                              auto& its = *static_cast<Value*>(context);
+                              its.row.root = root;
+                              its.bytes.clear();
+                              const Result<void> encoded = encode_row(its.row, its.bytes);
+                              FIRN_ASSERT(encoded.has_value());  // there is room
+                              return its.bytes.view();
+                            },
+                        .context = &value};
+  if (written.has_value()) {
+    written = write_bytes(tree::Write::put, row.id, value.bytes.view(), {.joining = &joining});
+  }
+  if (!written.has_value()) row.root = former;
+  return written;
 }
 
 Result<void> Catalogue::erase(std::uint64_t id, const tree::Companions& companions) noexcept {

@@ -1,5 +1,6 @@
 // The catalogue's own tree: a row for each table. Fibers of the domain's background executor, one
-// at a time.
+// at a time. Checkpoints wait for them, so what they need of the pool they are given as background
+// work (buffer/waiter.hpp).
 #pragma once
 
 #include <functional>
@@ -39,6 +40,8 @@ class Catalogue {
 
   /// `companions` change with the row: in every checkpoint are both or neither.
   Result<void> write(const CatalogueRow& row, const tree::Companions& companions = {}) noexcept;
+  /// The same with an empty tree of `shape`, whose root is the row's from then on.
+  Result<void> write_with_tree(CatalogueRow& row, const tree::Shape& shape) noexcept;
   Result<void> erase(std::uint64_t id, const tree::Companions& companions = {}) noexcept;
   Result<void> write_next_id(std::uint64_t next_id,
                              const tree::Companions& companions = {}) noexcept;

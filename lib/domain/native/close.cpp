@@ -78,12 +78,11 @@ void NativeDomain::write_pair_counts() noexcept {
   }
 }
 
-void NativeDomain::grow_if_needed() noexcept {
+bool NativeDomain::lacks_room() const noexcept {
   const std::uint64_t wanted = std::clamp(options().memory_budget, free_bytes_min, free_bytes_max);
-  if (store_->available_bytes() < wanted) static_cast<void>(grow());
+  return store_->writes_wait() || store_->available_bytes() < wanted;
 }
 
-// Whether there is more room now.
 bool NativeDomain::grow() noexcept {
   const std::uint64_t former = segment_->size();
   segment::Request request;
@@ -192,7 +191,7 @@ void NativeDomain::close_engine() noexcept {
   while (!sweeper_.ended()) rest_for(*background_, look_again_time);
   if (pool_ != nullptr) {
     pool_->end_background();
-    while (!pool_->background_ended()) rest_for(*background_, look_again_time);
+    while (!pool_->background_ended() || !grower_.idle()) rest_for(*background_, look_again_time);
     let_others_run(*background_);  // an alarm of the cleaner may stand in the queue
     pool_->stop_background();
   }

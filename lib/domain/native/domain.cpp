@@ -135,23 +135,13 @@ Result<void> NativeDomain::create_on_fiber(std::string_view name, const TypeDesc
   }
   ++next_table_id_;
   keeper_.note_change();
-  tree::Shape shape = shape_of(row, buffer::PageSlot());
-  tree::NewPages pages;
-  FIRN_TRY(tree::Tree::create(*pool_, shape, pages));
-  row.root = shape.root;
   std::unique_ptr<NativeTable> table;
-  Result<void> made = base::guard_allocation([&] {
+  FIRN_TRY(base::guard_allocation([&] {
     table = std::make_unique<NativeTable>(*this, kept, type.compare);
     change_tables([&] { tables_.reserve(tables_.size() + 1); });
-  });
-  tree::Companions companions{.joining = pages.span()};
-  if (FIRN_PLANTED("native-row-without-pages")) companions = {};
-  if (made.has_value()) made = catalogue_->write(row, companions);
-  if (!made.has_value()) {
-    tree::Tree::drop(*pool_, pages);
-    return made;
-  }
-  tree::Tree::joined(*pool_, pages);
+  }));
+  FIRN_TRY(catalogue_->write_with_tree(row, shape_of(row, buffer::PageSlot())));
+  table->take_root();
   keeper_.note_change();
   out = Reference<TableCore>::share(*table);
   change_tables([&] { tables_.push_back(table.release()); });

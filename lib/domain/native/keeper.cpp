@@ -93,7 +93,7 @@ void Keeper::watch() noexcept {
   while (noticed_ && !ending_) {
     rest_for_at_most(look_time);
     if (ending_) return;
-    domain_.grow_if_needed();
+    if (domain_.lacks_room()) domain_.grower().make_room();
     const std::uint64_t now_written = domain_.store().statistics().page_write_bytes;
     look_time = now_written == written
                     ? std::min<std::chrono::nanoseconds>(2 * look_time, look_time_max)

@@ -21,6 +21,7 @@
 #include "domain/catalogue_rules.hpp"
 #include "domain/native/catalogue.hpp"
 #include "domain/native/fibers.hpp"
+#include "domain/native/grower.hpp"
 #include "domain/native/keeper.hpp"
 #include "domain/native/sweeper.hpp"
 #include "runtime/executor_thread.hpp"
@@ -61,6 +62,8 @@ class NativeTable final : public TableCore {
   /// Whether a step is in it; none enters once it is destroyed or the domain closed.
   [[nodiscard]] bool in_use() const noexcept { return inside_.sum_in_order() != 0; }
 
+  /// Before anybody uses it: its row has been given a root.
+  void take_root() noexcept { tree_.set_root(row_->root); }
   /// Under the catalogue's mutex.
   [[nodiscard]] CatalogueRow& row() noexcept { return *row_; }
   [[nodiscard]] const std::shared_ptr<CatalogueRow>& shared_row() const noexcept { return row_; }
@@ -142,8 +145,10 @@ class NativeDomain final : public DomainCore {
                                const TableOptions& options, Reference<TableCore>& out) noexcept;
   Result<void> destroy_on_fiber(NativeTable& table, Force force) noexcept;
   Result<void> checkpoint_on_fiber() noexcept;
-  /// Makes the segment larger when little of it is left.
-  void grow_if_needed() noexcept;
+  /// Whether little of the segment is left, or somebody waits for more of it.
+  [[nodiscard]] bool lacks_room() const noexcept;
+  /// Makes the segment larger; whether there is more room now. Needs no page and no write.
+  [[nodiscard]] bool grow() noexcept;
   /// By the keeper: waits until nothing is used, makes a last checkpoint, closes the files.
   void dismantle() noexcept;
 
@@ -157,6 +162,7 @@ class NativeDomain final : public DomainCore {
   [[nodiscard]] Catalogue& catalogue() noexcept { return *catalogue_; }
   [[nodiscard]] FiberMutex& catalogue_mutex() noexcept { return catalogue_mutex_; }
   [[nodiscard]] Keeper& keeper() noexcept { return keeper_; }
+  [[nodiscard]] Grower& grower() noexcept { return grower_; }
   [[nodiscard]] std::atomic<std::uint32_t>& job_count() noexcept { return job_count_; }
 
   std::atomic<std::uint32_t> open_transaction_count{0};
@@ -175,7 +181,6 @@ class NativeDomain final : public DomainCore {
 
   void write_pair_counts() noexcept;
   Result<void> checkpoint_once() noexcept;
-  [[nodiscard]] bool grow() noexcept;
   [[nodiscard]] DomainStatistics statistics_of_engine() const noexcept;
   [[nodiscard]] bool in_use() noexcept;
 
@@ -206,6 +211,7 @@ class NativeDomain final : public DomainCore {
   Result<void> last_checkpoint_;
   Result<void> close_outcome_;
   Keeper keeper_{*this};
+  Grower grower_{*this};
   Sweeper sweeper_{*this};
 
   runtime::Latch latch_;

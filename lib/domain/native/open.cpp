@@ -153,12 +153,14 @@ Result<bool> NativeDomain::segment_is_blank() noexcept {
 
 // A blank segment is a new one, or one whose making was cut short.
 Result<void> NativeDomain::open_store() noexcept {
-  auto opened = store::Store::open(*background_, *segment_, {});
+  store::StoreOptions options;
+  options.room_maker = &grower_;
+  auto opened = store::Store::open(*background_, *segment_, options);
   if (!opened.has_value() && opened.error().code == ErrorCode::not_found) {
     FIRN_TRY_ASSIGN(const bool blank, segment_is_blank());
     if (!blank) return fail(opened.error());
     const std::uint64_t id = seam_.domain_id != 0 ? seam_.domain_id : base::chance() | 1;
-    opened = store::Store::create(*background_, *segment_, {}, id);
+    opened = store::Store::create(*background_, *segment_, options, id);
   }
   if (!opened.has_value()) return fail(opened.error());
   store_ = *std::move(opened);
@@ -190,41 +192,14 @@ Result<void> NativeDomain::open_catalogue() noexcept {
 // With the first checkpoint it is there; without it the next opening makes it again.
 Result<void> NativeDomain::create_catalogue() noexcept {
   tree::Shape shape = Catalogue::shape(buffer::PageSlot());
-  tree::NewPages pages;
-  FIRN_TRY(tree::Tree::create(*pool_, shape, pages));
-  for (const buffer::PageSlot page : pages.span()) {
-    Error error;
-    const Progress joined = tree::on_fiber(*pool_, [&](tree::Caller& caller) noexcept {
-      while (true) {
-        switch (pool_->exclusive_or_park(caller.waiter(), page, error)) {
-          case buffer::Access::parked:
-            return Progress::waiting;
-          case buffer::Access::failed:
-            return Progress::failed;
-          case buffer::Access::again:
-            continue;
-          case buffer::Access::ready:
-            break;
-        }
-        std::uint64_t number = 0;
-        const bool begun = pool_->begin_change({&page, 1}, {}, number);
-        pool_->release_exclusive(page);
-        FIRN_ASSERT(begun);  // it has no older image
-        return Progress::yes;
-      }
-    });
-    if (joined == Progress::failed) {
-      tree::Tree::drop(*pool_, pages);
-      return fail(error);
-    }
-  }
-  tree::Tree::joined(*pool_, pages);
+  FIRN_TRY(tree::Tree::create(*pool_, shape));
   catalogue_.emplace(*pool_, shape.root);
   FIRN_TRY(catalogue_->write_next_id(next_table_id_));
   return checkpoint_once();
 }
 
 Result<void> NativeDomain::load_tables() noexcept {
+  const FiberGuard guard(catalogue_mutex_);  // what is swept waits until all is loaded
   std::uint64_t next_id = 0;
   FIRN_TRY(catalogue_->load(next_id, [this](CatalogueRow& row) noexcept -> Result<void> {
     const auto bad = [&row](const char* detail) noexcept {
@@ -291,22 +266,20 @@ Result<void> NativeDomain::empty_volatile(std::size_t index) noexcept {
                 freed.error().system_error);
     }
   }
-  tree::Shape shape = shape_of(row, buffer::PageSlot());
-  tree::NewPages pages;
-  FIRN_TRY(tree::Tree::create(*pool_, shape, pages));
   row.former_root = row.root;
-  row.root = shape.root;
+  row.root = buffer::PageSlot();
   row.pair_count = 0;
   NativeTable* fresh = nullptr;
-  Result<void> made = base::guard_allocation(
-      [&] { fresh = new NativeTable(*this, std::make_shared<CatalogueRow>(row), nullptr); });
-  if (made.has_value()) made = catalogue_->write(row, {.joining = pages.span()});
-  if (!made.has_value()) {
-    tree::Tree::drop(*pool_, pages);
-    if (fresh != nullptr) give_back(*fresh);
-    return made;
+  FIRN_TRY(base::guard_allocation([&] {
+    fresh = new NativeTable(*this, std::make_shared<CatalogueRow>(std::move(row)), nullptr);
+  }));
+  const auto written =
+      catalogue_->write_with_tree(fresh->row(), shape_of(fresh->row(), buffer::PageSlot()));
+  if (!written.has_value()) {
+    give_back(*fresh);
+    return written;
   }
-  tree::Tree::joined(*pool_, pages);
+  fresh->take_root();
   tables_[index] = fresh;
   give_back(table);
   return {};
