@@ -267,12 +267,13 @@ Progress LightTable::move_cursor(OperationBase& operation, Error& error, CursorS
     }
     const std::size_t key_size = node->key_size;
     const std::size_t record_size = node->record->size;
-    if (key_size <= cursor.key.capacity() && record_size <= cursor.record.capacity()) {
+    if (key_size <= cursor.key.capacity() && record_size <= cursor.record_room.capacity()) {
       cursor.key.clear();
-      cursor.record.clear();
+      cursor.record_room.clear();
       // There is room: neither can fail.
       FIRN_ASSERT(cursor.key.append(node->key()).has_value());
-      FIRN_ASSERT(cursor.record.append(node->record->view()).has_value());
+      FIRN_ASSERT(cursor.record_room.append(node->record->view()).has_value());
+      cursor.record = cursor.record_room.view();
       engine_state_of<Place>(cursor) = {.version = list_.version(), .node = node};
       // Once for each move, however warm its buffers are: a seed must give one trace.
       FIRN_YIELD("light.move");
@@ -282,7 +283,8 @@ Progress LightTable::move_cursor(OperationBase& operation, Error& error, CursorS
     }
     latch_.release_shared();
     auto reserved = cursor.key.reserve(key_size);
-    if (reserved.has_value()) reserved = cursor.record.reserve(record_size);
+    if (reserved.has_value()) reserved = cursor.record_room.reserve(record_size);
+    cursor.record = cursor.record_room.view();  // it may have moved, and perhaps there is no pair
     if (!reserved.has_value()) return fail_at(error, fail(reserved.error()), *this);
   }
 }
