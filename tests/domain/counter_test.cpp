@@ -17,7 +17,8 @@ using firn::detail::StripedCounter;
 TEST_CASE("domain: counters add up over more threads than have a line of their own", "[domain]") {
   const auto counter = std::make_unique<StripedCounter>();
   constexpr std::uint64_t rounds = 2000;
-  for (int generation = 0; generation < 4; ++generation) {  // lines pass from thread to thread
+  constexpr std::uint64_t generations = 4;  // lines pass from thread to thread
+  for (std::uint64_t generation = 0; generation < generations; ++generation) {
     constexpr std::uint64_t thread_count = 40;
     std::atomic<bool> torn{false};
     std::vector<std::thread> threads;
