@@ -60,7 +60,7 @@ class Cursor {
     state_.transaction = transaction;
     state_.bounds = detail::take_buffer();
     state_.key = detail::take_buffer();
-    state_.record = detail::take_buffer();
+    state_.record_room = detail::take_buffer();
     state_.status = set_bounds(range);
     bad_bounds_ = !state_.status.has_value();
     if (!bad_bounds_) state_.status = detail::check_cursor(state_);
@@ -68,7 +68,7 @@ class Cursor {
   ~Cursor() {
     detail::give_buffer(std::move(state_.bounds));
     detail::give_buffer(std::move(state_.key));
-    detail::give_buffer(std::move(state_.record));
+    detail::give_buffer(std::move(state_.record_room));
   }
   Cursor(const Cursor&) = delete;
   Cursor& operator=(const Cursor&) = delete;
@@ -96,14 +96,14 @@ class Cursor {
   [[nodiscard]] decltype(auto) record() const noexcept {
     FIRN_ASSERT(at_pair());
     if constexpr (plain_record) {
-      return state_.record.view();
+      return state_.record;
     } else {
       return (record_);
     }
   }
   /// The same pair as it is stored; also after a move that said `corrupt`.
   [[nodiscard]] Bytes raw_key() const noexcept { return state_.key.view(); }
-  [[nodiscard]] Bytes raw_record() const noexcept { return state_.record.view(); }
+  [[nodiscard]] Bytes raw_record() const noexcept { return state_.record; }
 
   [[nodiscard]] bool at_pair() const noexcept {
     return state_.place == detail::CursorPlace::at_pair && state_.status.has_value();
@@ -134,7 +134,7 @@ class Cursor {
   // The current pair in the user's terms; a pair that does not decode is `corrupt` with its table.
   Result<void> decode() noexcept {
     if constexpr (!plain_key) FIRN_TRY(decode_key<Type>(state_.key.view(), key_));
-    if constexpr (!plain_record) FIRN_TRY(decode_record<Type>(state_.record.view(), record_));
+    if constexpr (!plain_record) FIRN_TRY(decode_record<Type>(state_.record, record_));
     return {};
   }
 

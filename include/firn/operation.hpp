@@ -215,7 +215,7 @@ class Operation : public OperationBase {
     if (!executor.has_value()) return fail(executor.error());
     FIRN_TRY(start(*executor));
     if (!done()) detail::run_until_done(*this);
-    return std::move(*result_);
+    return take_result();
   }
 
   /// `co_await`: resumes on the executor that runs the coroutine (`Task::start`, a tick). Outside
@@ -232,14 +232,22 @@ class Operation : public OperationBase {
   Operation() noexcept = default;
   ~Operation() = default;
 
-  // With a result, a failure, or what a value is made of: it is built in place, since copying what
-  // was just written in narrow pieces stalls the processor.
+  // With a result, a failure, or what a value is made of: it is built in place, and its parts are
+  // moved out, since copying at once what was just written in narrow pieces stalls the processor.
   template <class... A>
   void settle_with(A&&... outcome) noexcept {
     result_.emplace(std::forward<A>(outcome)...);
   }
 
  private:
+  Result<T> take_result() noexcept {
+    if (!result_->has_value()) return fail(result_->error());
+    if constexpr (std::is_void_v<T>) {
+      return {};
+    } else {
+      return Result<T>(std::move(**result_));
+    }
+  }
   struct Awaiter {
     Operation& operation;
     bool posted_before = false;
@@ -247,7 +255,7 @@ class Operation : public OperationBase {
     void await_suspend(std::coroutine_handle<> handle) noexcept;
     Result<T> await_resume() noexcept {
       if (posted_before) return fail(detail::posted_before);
-      return std::move(*operation.result_);
+      return operation.take_result();
     }
   };
   struct Notice {

@@ -24,34 +24,60 @@ inline constexpr std::size_t key_size_bytes_max = 2048;
 inline constexpr std::size_t record_size_bytes_max = std::size_t{1} << 30;
 inline constexpr std::uint64_t memory_budget_bytes_min = std::uint64_t{1} << 20;
 
-// Counts that many threads add to: each thread has its own line of 16, read by adding them up.
+// Which line of a StripedCounter is this thread's: one that it alone writes while there are any
+// left, else one that it shares.
+struct Stripe {
+  static constexpr std::uint32_t owned_count = 16;
+  static constexpr std::uint32_t count = 2 * owned_count;  // the others are shared
+  static constexpr std::uint32_t none = count;
+
+  [[nodiscard]] static std::uint32_t of_this_thread() noexcept {
+    return current == none ? choose() : current;
+  }
+
+ private:
+  static std::uint32_t choose() noexcept;
+  static constinit thread_local std::uint32_t current;
+};
+
+// Counts that many threads add to: each thread has a line, read by adding them up. What one adds,
+// it takes away again itself, if at all.
 class StripedCounter {
  public:
   /// In one order with all other sequentially consistent accesses.
   void add_in_order(std::uint64_t by) noexcept {
-    stripes_[stripe_of_this_thread()].value.fetch_add(by, std::memory_order_seq_cst);
+    lines_[Stripe::of_this_thread()].value.fetch_add(by, std::memory_order_seq_cst);
   }
+  /// Whoever sees it sees what the thread did before.
+  void subtract(std::uint64_t by) noexcept { add<std::memory_order_release>(~by + 1); }
   [[nodiscard]] std::uint64_t sum_in_order() const noexcept {
     std::uint64_t total = 0;
-    for (const Stripe& stripe : stripes_) total += stripe.value.load(std::memory_order_seq_cst);
+    for (const Line& line : lines_) total += line.value.load(std::memory_order_seq_cst);
     return total;
   }
-  void add(std::uint64_t by = 1) noexcept {
-    stripes_[stripe_of_this_thread()].value.fetch_add(by, std::memory_order_relaxed);
-  }
+  void add(std::uint64_t by = 1) noexcept { add<std::memory_order_relaxed>(by); }
   /// What is added and taken away meanwhile may be seen in part: a negative sum is 0.
   [[nodiscard]] std::uint64_t sum() const noexcept {
     std::uint64_t total = 0;
-    for (const Stripe& stripe : stripes_) total += stripe.value.load(std::memory_order_relaxed);
+    for (const Line& line : lines_) total += line.value.load(std::memory_order_relaxed);
     return static_cast<std::int64_t>(total) < 0 ? 0 : total;
   }
 
  private:
-  struct alignas(64) Stripe {
+  struct alignas(64) Line {
     std::atomic<std::uint64_t> value{0};
   };
-  static std::size_t stripe_of_this_thread() noexcept;
-  std::array<Stripe, 16> stripes_;
+  template <std::memory_order order>
+  void add(std::uint64_t by) noexcept {
+    const std::uint32_t stripe = Stripe::of_this_thread();
+    std::atomic<std::uint64_t>& value = lines_[stripe].value;
+    if (stripe < Stripe::owned_count) {
+      value.store(value.load(std::memory_order_relaxed) + by, order);
+    } else {
+      value.fetch_add(by, order);
+    }
+  }
+  std::array<Line, Stripe::count> lines_;
 };
 
 // Shared between threads; lives as long as something counts it: handles and cursors (`retain`), and
@@ -189,6 +215,9 @@ class DomainCore {
                          TransactionCore*& out) noexcept = 0;
   [[nodiscard]] virtual DomainStatistics statistics() const noexcept = 0;
 
+  [[nodiscard]] bool is_usable() const noexcept {
+    return !closed.load(std::memory_order_acquire) && of_this_process();
+  }
   // Why the domain cannot be used now, if so.
   [[nodiscard]] Result<void> usable() const noexcept {
     if (closed.load(std::memory_order_acquire)) {

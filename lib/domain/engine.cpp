@@ -3,7 +3,9 @@
 #include <firn/detail/engine.hpp>
 
 #include <array>
+#include <bit>
 #include <new>
+#include <utility>
 
 #include "base/allocation.hpp"
 #include "base/planted.hpp"
@@ -14,7 +16,11 @@
 namespace firn::detail {
 namespace {
 
-// What must hold before any operation on a table begins.
+// What must hold before any operation on a table begins: at a glance, and why it does not.
+bool may_use(const TableCore& table, const TransactionCore* transaction) noexcept {
+  return transaction == nullptr && table.domain().is_usable() &&
+         !table.destroyed.load(std::memory_order_acquire);
+}
 Result<void> check_use(const TableCore& table, const TransactionCore* transaction) noexcept {
   FIRN_TRY(table.domain().usable());
   if (table.destroyed.load(std::memory_order_acquire)) {
@@ -32,7 +38,7 @@ Result<void> check_use(const TableCore& table, const TransactionCore* transactio
 
 Result<void> check_update(const TableCore& table, const TransactionCore* transaction,
                           Bytes record) noexcept {
-  FIRN_TRY(check_use(table, transaction));
+  if (!may_use(table, transaction)) FIRN_TRY(check_use(table, transaction));
   if (transaction != nullptr && transaction->options().read_only) {
     return fail(ErrorCode::invalid_state, "the transaction is read-only");
   }
@@ -84,10 +90,31 @@ thread_local BufferStore buffer_store;
 
 }  // namespace
 
-std::size_t StripedCounter::stripe_of_this_thread() noexcept {
-  static constinit std::atomic<std::size_t> thread_count{0};
-  thread_local const std::size_t stripe = thread_count.fetch_add(1, std::memory_order_relaxed) % 16;
-  return stripe;
+constinit thread_local std::uint32_t Stripe::current = Stripe::none;
+
+// A thread that ends leaves its line to another one; what it counts after that goes to a shared
+// one.
+std::uint32_t Stripe::choose() noexcept {
+  static constinit std::atomic<std::uint32_t> owned{0};  // a bit each
+  static constinit std::atomic<std::uint32_t> sharing_count{0};
+  struct End {
+    bool expected = false;
+    ~End() {
+      const std::uint32_t former = std::exchange(current, owned_count);
+      if (former < owned_count) owned.fetch_and(~(1U << former), std::memory_order_release);
+    }
+  };
+  thread_local End end;
+  std::uint32_t taken = owned.load(std::memory_order_relaxed);
+  while (taken != (1U << owned_count) - 1) {
+    const auto free = static_cast<std::uint32_t>(std::countr_one(taken));
+    if (owned.compare_exchange_weak(taken, taken | 1U << free, std::memory_order_acquire)) {
+      end.expected = true;  // the first touch has its destructor called
+      return current = free;
+    }
+  }
+  return current = owned_count +
+                   sharing_count.fetch_add(1, std::memory_order_relaxed) % (count - owned_count);
 }
 
 TableInfo TableCore::info() const {
@@ -159,8 +186,9 @@ void give_buffer(Buffer&& buffer) noexcept {
 
 Progress lookup(OperationBase& operation, Error& error, TableCore& table,
                 TransactionCore* transaction, Bytes key, RecordSink sink) noexcept {
-  if (auto use = check_use(table, transaction); !use.has_value()) {
-    return fail_at(error, fail(use.error()), table);
+  if (!may_use(table, transaction)) [[unlikely]] {
+    const auto use = check_use(table, transaction);
+    if (!use.has_value()) return fail_at(error, fail(use.error()), table);
   }
   const Progress progress = table.lookup(operation, error, transaction, key, sink);
   if (progress != Progress::waiting) table.domain().lookups.add();
@@ -183,8 +211,9 @@ Progress insert_into_sack(OperationBase& operation, Error& error, TableCore& tab
   return table.insert_into_sack(operation, error, transaction, address, record);
 }
 
-Result<void> check_cursor(const CursorState& cursor) noexcept {
+Result<void> check_cursor(CursorState& cursor) noexcept {
   FIRN_TRY(check_use(*cursor.table, cursor.transaction));
+  if (cursor.bounds_hold) return {};
   const bool bounded = cursor.has_lower || cursor.has_upper;
   if (bounded && !cursor.table->type().hints.ordered) {
     return fail(ErrorCode::unsupported, "the table's type is unordered: it takes no bounds");
@@ -193,20 +222,26 @@ Result<void> check_cursor(const CursorState& cursor) noexcept {
       cursor.table->compare(cursor.lower(), cursor.upper()) > 0) {
     return fail(ErrorCode::invalid_argument, "the lower bound lies above the upper bound");
   }
+  cursor.bounds_hold = true;
   return {};
 }
 
 Progress move_cursor(OperationBase& operation, Error& error, CursorState& cursor, Move move,
                      Bytes target) noexcept {
   TableCore& table = *cursor.table;
-  auto checked = check_cursor(cursor);
-  if (checked.has_value() && move != Move::next && !table.type().hints.ordered) {
-    checked = fail(ErrorCode::unsupported, "the table's type is unordered: its cursors go forward");
+  if (!cursor.bounds_hold || !may_use(table, cursor.transaction)) {
+    const auto checked = check_cursor(cursor);
+    if (!checked.has_value()) return fail_at(error, fail(checked.error()), table);
   }
-  if (!checked.has_value()) return fail_at(error, fail(checked.error()), table);
+  if (move != Move::next && !table.type().hints.ordered) {
+    return fail_at(
+        error,
+        fail(ErrorCode::unsupported, "the table's type is unordered: its cursors go forward"),
+        table);
+  }
   const Progress progress = table.move_cursor(operation, error, cursor, move, target);
   if (progress == Progress::waiting) return progress;
-  if (progress != Progress::failed) cursor.status = {};
+  if (progress != Progress::failed && !cursor.status.has_value()) cursor.status = {};
   table.domain().moves.add();
   return progress;
 }

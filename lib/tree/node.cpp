@@ -18,6 +18,9 @@ constexpr std::uint32_t reference_bytes = sizeof(ValueReference);
 constexpr std::uint32_t hint_gaps = NodeHead::hint_count + 1;
 // Below this a search over the slots alone is as fast.
 constexpr std::uint32_t hinted_count_min = 2 * hint_gaps;
+// So many slots are looked at one after another: quicker than a search, whose branches nobody
+// foresees.
+constexpr std::uint32_t counted_max = 64;
 
 int sign(std::size_t left, std::size_t right) noexcept {
   return left < right ? -1 : left > right ? 1 : 0;
@@ -38,55 +41,63 @@ std::size_t separator_size(Bytes left, Bytes right) noexcept {
 
 // NodeReader
 
-bool NodeReader::open_root(std::uint64_t table, bool by_bytes) noexcept {
-  struct First {
-    std::uint16_t count;
-    std::uint16_t prefix_size;
-    std::uint8_t level;
-    std::uint8_t flags;
-    std::uint16_t append_row;
-    std::uint32_t table;
-    std::uint32_t fences;
-    std::uint64_t first_child;
-  };
-  static_assert(sizeof(First) == 24 && offsetof(NodeHead, first_child) == 16);
-  const auto first = at<First>(node_head_at);
-  count_ = first.count;
-  prefix_size_ = first.prefix_size;
-  level_ = first.level;
-  flags_ = first.flags;
-  fences_ = first.fences;
-  first_child_ = first.first_child;
-  if (first.table != static_cast<std::uint32_t>(table)) bad_ = true;
-  if (((flags_ & NodeHead::by_bytes) != 0) != by_bytes) bad_ = true;
-  if (level_ > level_max || count_ > (bytes_ - slots_at) / slot_bytes) bad_ = true;
-  return !bad_;
-}
-
-bool NodeReader::open(unsigned level, std::uint64_t table, bool by_bytes) noexcept {
-  if (!open_root(table, by_bytes) || level_ != level) bad_ = true;
-  return !bad_;
-}
-
 // The heads are equal: the order of the rest.
 int NodeReader::compare_rest(Slot its, Bytes suffix) noexcept {
   constexpr std::size_t in_head = sizeof its.head;
+  constexpr std::size_t word = sizeof(std::uint64_t);
   // A key that ends within the head is a prefix of the other, but for zeroes.
   if (its.size <= in_head || suffix.size() <= in_head) return sign(its.size, suffix.size());
   const std::uint32_t offset = key_at(its);
   if (!in_page(offset, its.size)) return 0;
+  __builtin_prefetch(page_ + offset + 64);  // where the value will be
   const std::size_t shared = std::min<std::size_t>(its.size, suffix.size());
-  std::array<std::byte, 64> piece;
-  for (std::size_t done = in_head; done < shared; done += piece.size()) {
-    const std::size_t size = std::min(piece.size(), shared - done);
-    if (!buffer::copy_optimistic(piece.data(), page_ + offset + done, size)) {
-      bad_ = true;
+  if (shared < word) {
+    std::array<std::byte, word> rest;
+    if (!copy(rest.data(), offset + in_head, static_cast<std::uint32_t>(shared - in_head))) {
       return 0;
     }
-    const int difference = std::memcmp(piece.data(), suffix.data() + done, size);
-    if (difference != 0) return difference;
+    const int order = std::memcmp(rest.data(), suffix.data() + in_head, shared - in_head);
+    return order != 0 ? order : sign(its.size, suffix.size());
+  }
+  // By words, the last of which may overlap with what was found to be equal.
+  for (std::size_t done = in_head; done < shared; done += word) {
+    const std::size_t from = std::min(done, shared - word);
+    const auto own = at<std::uint64_t>(offset + static_cast<std::uint32_t>(from));
+    std::uint64_t wanted;
+    std::memcpy(&wanted, suffix.data() + from, sizeof wanted);
+    if (own != wanted) return __builtin_bswap64(own) < __builtin_bswap64(wanted) ? -1 : 1;
   }
   return sign(its.size, suffix.size());
+}
+
+// Four at a time: no branch depends on what they are.
+NodeReader::Heads NodeReader::count_heads(std::uint32_t from, std::uint32_t to,
+                                          std::uint32_t head) noexcept {
+  using Four [[gnu::vector_size(16)]] = std::uint32_t;
+  using Counts [[gnu::vector_size(16)]] = std::int32_t;
+  const Four wanted = {head, head, head, head};
+  Counts below = {};
+  Counts not_above = {};
+  if (!in_page(slots_at + from * slot_bytes, (to - from) * slot_bytes)) return {0, 0};
+  for (; from + 4 <= to; from += 4) {
+    Four slots[2];
+    if (!buffer::copy_optimistic(slots, page_ + slots_at + from * slot_bytes, sizeof slots)) {
+      bad_ = true;
+      return {0, 0};
+    }
+    const Four heads = __builtin_shufflevector(slots[0], slots[1], 0, 2, 4, 6);
+    below += heads < wanted;  // true is -1
+    not_above += heads <= wanted;
+  }
+  Heads counted{
+      static_cast<std::uint32_t>(-(below[0] + below[1] + below[2] + below[3])),
+      static_cast<std::uint32_t>(-(not_above[0] + not_above[1] + not_above[2] + not_above[3]))};
+  for (; from < to; ++from) {
+    const std::uint32_t its = slot(from).head;
+    counted.below += its < head;
+    counted.not_above += its <= head;
+  }
+  return counted;
 }
 
 NodeReader::Found NodeReader::find(Bytes key, CompareFunction compare) noexcept {
@@ -112,22 +123,33 @@ NodeReader::Found NodeReader::find(Bytes key, CompareFunction compare) noexcept 
     low = below * gap;
     if (not_above < NodeHead::hint_count) high = std::min(count_, (not_above + 1) * gap);
   }
-  bool equal = false;
+  while (low < high && high - low > counted_max) {
+    const std::uint32_t middle = low + (high - low) / 2;
+    const std::uint32_t its = slot(middle).head;
+    if (its == head) break;
+    (its < head ? low : high) = its < head ? middle + 1 : middle;
+  }
+  if (low < high && high - low <= counted_max) {
+    const Heads counted = count_heads(low, high, head);
+    high = low + counted.not_above;
+    low += counted.below;
+  }
+  // What is left has mostly the same head.
   while (low < high) {
     const std::uint32_t middle = low + (high - low) / 2;
     const Slot its = slot(middle);
     int order = its.head < head ? -1 : its.head > head ? 1 : 0;
     if (order == 0) order = compare_rest(its, suffix);
     if (bad_) return {0, false};
+    if (order == 0) return {middle, true};
     if (order < 0) {
       low = middle + 1;
     } else {
-      equal = order == 0;
       high = middle;
-      if (equal) return {middle, true};
     }
   }
-  return {low, equal};
+  if (bad_) return {0, false};
+  return {low, false};
 }
 
 // Under a shared latch: the page stays as it is, so the keys are compared where they lie.
@@ -173,7 +195,7 @@ std::uint32_t NodeReader::key_size(std::uint32_t index) noexcept {
 
 bool NodeReader::copy_key(std::uint32_t index, std::byte* to) noexcept {
   const Slot its = slot(index);
-  return copy(to, fences_, prefix_size_) && copy(to + prefix_size_, key_at(its), its.size);
+  return copy_prefix(to) && copy(to + prefix_size_, key_at(its), its.size);
 }
 
 std::uint32_t NodeReader::fence_size(bool upper) noexcept {

@@ -114,6 +114,14 @@ class NodeReader {
     bool equal;
   };
 
+  /// Where an entry of a leaf lies: the key behind the prefix, then the value.
+  struct Entry {
+    std::uint32_t key = 0;
+    std::uint32_t key_size = 0;
+    ValuePlace value;
+  };
+
+  NodeReader() noexcept = default;
   NodeReader(const std::byte* page, std::size_t page_bytes) noexcept
       : page_(page), bytes_(static_cast<std::uint32_t>(page_bytes)) {}
 
@@ -125,6 +133,7 @@ class NodeReader {
   [[nodiscard]] bool bad() const noexcept { return bad_; }
   [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
   [[nodiscard]] unsigned level() const noexcept { return level_; }
+  [[nodiscard]] std::uint32_t prefix_size() const noexcept { return prefix_size_; }
   [[nodiscard]] bool has_fence(bool upper) const noexcept {
     return (flags_ & (upper ? NodeHead::has_upper : NodeHead::has_lower)) != 0;
   }
@@ -145,11 +154,26 @@ class NodeReader {
   /// The child at `index`, of count() + 1.
   [[nodiscard]] PageSlot child(std::uint32_t index) noexcept;
   [[nodiscard]] ValuePlace value(std::uint32_t index) noexcept;
+  /// An entry that would end out of the page sets bad().
+  [[nodiscard]] Entry entry(std::uint32_t index) noexcept {
+    const Slot its = slot(index);
+    const auto size = at<std::uint16_t>(its.offset);
+    const bool apart = size == value_is_apart;
+    const std::uint32_t value_size = apart ? sizeof(ValueReference) : std::uint32_t{size};
+    const Entry entry{key_at(its), its.size, {key_at(its) + its.size, value_size, apart}};
+    static_cast<void>(in_page(entry.key, entry.key_size + value_size));
+    return entry;
+  }
+  /// Bytes of a private page, and no other, that were found to lie in it.
+  [[nodiscard]] Bytes view(std::uint32_t offset, std::uint32_t size) const noexcept {
+    return {page_ + offset, size};
+  }
   /// Copies out; false sets bad().
   bool copy(void* to, std::uint32_t offset, std::uint32_t size) noexcept;
   /// Sizes of the whole key of an entry and of the fences, and copies of them.
   [[nodiscard]] std::uint32_t key_size(std::uint32_t index) noexcept;
   bool copy_key(std::uint32_t index, std::byte* to) noexcept;
+  bool copy_prefix(std::byte* to) noexcept { return copy(to, fences_, prefix_size_); }
   [[nodiscard]] std::uint32_t fence_size(bool upper) noexcept;
   bool copy_fence(bool upper, std::byte* to) noexcept;
 
@@ -174,11 +198,18 @@ class NodeReader {
     bad_ = true;
     return false;
   }
+  /// Of a run of slots: how many heads are below one, and how many are not above it.
+  struct Heads {
+    std::uint32_t below;
+    std::uint32_t not_above;
+  };
+  [[nodiscard]] Heads count_heads(std::uint32_t from, std::uint32_t to,
+                                  std::uint32_t head) noexcept;
   [[nodiscard]] int compare_rest(Slot slot, Bytes suffix) noexcept;
   [[nodiscard]] Found find_by(Bytes key, CompareFunction compare) noexcept;
 
-  const std::byte* page_;
-  std::uint32_t bytes_;
+  const std::byte* page_ = nullptr;
+  std::uint32_t bytes_ = 0;
   std::uint32_t count_ = 0;
   std::uint32_t prefix_size_ = 0;
   std::uint32_t fences_ = 0;
@@ -187,6 +218,36 @@ class NodeReader {
   std::uint8_t flags_ = 0;
   bool bad_ = false;
 };
+
+inline bool NodeReader::open_root(std::uint64_t table, bool by_bytes) noexcept {
+  struct First {
+    std::uint16_t count;
+    std::uint16_t prefix_size;
+    std::uint8_t level;
+    std::uint8_t flags;
+    std::uint16_t append_row;
+    std::uint32_t table;
+    std::uint32_t fences;
+    std::uint64_t first_child;
+  };
+  static_assert(sizeof(First) == 24 && offsetof(NodeHead, first_child) == 16);
+  const auto first = at<First>(node_head_at);
+  count_ = first.count;
+  prefix_size_ = first.prefix_size;
+  level_ = first.level;
+  flags_ = first.flags;
+  fences_ = first.fences;
+  first_child_ = first.first_child;
+  if (first.table != static_cast<std::uint32_t>(table)) bad_ = true;
+  if (((flags_ & NodeHead::by_bytes) != 0) != by_bytes) bad_ = true;
+  if (level_ > level_max || count_ > (bytes_ - slots_at) / sizeof(Slot)) bad_ = true;
+  return !bad_;
+}
+
+inline bool NodeReader::open(unsigned level, std::uint64_t table, bool by_bytes) noexcept {
+  if (!open_root(table, by_bytes) || level_ != level) bad_ = true;
+  return !bad_;
+}
 
 /// The keys of a node: from `lower` on and below `upper`; a fence that is missing does not bind.
 struct Fences {

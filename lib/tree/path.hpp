@@ -25,7 +25,11 @@ struct Tree::Path {
     PageWord word;
     std::uint32_t index = 0;  ///< of the child that was taken
   };
-  std::array<Step, level_max + 1> steps;
+  // Left as they are: a descent writes each before anybody reads it.
+  Path() noexcept {}
+  union {
+    std::array<Step, level_max + 1> steps;
+  };
   unsigned leaf = 0;  ///< the index of the leaf's step
 };
 

@@ -1,14 +1,14 @@
 // Cursors. A move works on a private copy of the leaf where the cursor stands, which was validated
 // as a whole; while the leaf has not changed since, the next move needs one look at its state word.
-// A leaf boundary is crossed by looking for the fence key from the root again, so nothing that
-// others do can lead astray.
+// A leaf boundary is crossed through the parent, if that is what it was when the copy was made, or
+// else by looking for the fence key from the root again, so nothing that others do can lead astray.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/planted.hpp"
 #include "base/yield.hpp"
 #include "tree/path.hpp"
-#include "tree/scratch.hpp"
 #include "tree/tree.hpp"
 
 namespace firn::tree {
@@ -17,8 +17,15 @@ namespace {
 using buffer::Access;
 
 constexpr std::uint32_t prefetch_max = 32;
+constexpr std::size_t prefetch_bytes = 128;  // of the next leaf, at each move
 
 bool forward(Target target) noexcept { return target != Target::last && target != Target::before; }
+
+bool lies_in(Bytes bytes, const Buffer& buffer) noexcept {
+  const auto begin = reinterpret_cast<std::uintptr_t>(buffer.data());
+  const auto place = reinterpret_cast<std::uintptr_t>(bytes.data());
+  return !bytes.empty() && place >= begin && place - begin < buffer.capacity();
+}
 
 }  // namespace
 
@@ -35,6 +42,7 @@ Tree::Walk Tree::copy_leaf(Error& error, Leaf& leaf, Position& position) noexcep
     return Walk::again;
   }
   position.image.clear();
+  position.stands = false;
   std::byte* image = *position.image.extend(size);
   NodeReader& node = leaf.node;
   std::uint32_t heap[2] = {0, 0};  // begin, end
@@ -55,29 +63,67 @@ Tree::Walk Tree::copy_leaf(Error& error, Leaf& leaf, Position& position) noexcep
   }
   position.page = page;
   position.word = leaf.word;
+  position.node = NodeReader(image, size);
+  static_cast<void>(position.node.open(0, shape_.table, by_bytes()));
   return Walk::done;
 }
 
-// Begins to load the leaves that a scan will come to next: the more, the longer it has gone on.
-void Tree::read_ahead(Caller& caller, const Path& path, bool ahead,
-                      const Position& position) noexcept {
-  const std::uint32_t row = position.leaves_in_row;
-  if (row < 1) return;
-  const std::uint32_t wanted = std::min(prefetch_max, 1U << std::min(row, 5U));
-  const Path::Step& above = path.steps[path.leaf - 1];
-  const Glance glance(pool_, above.page, above.word);
+// Finds the copy's neighbour through their parent, and begins to load the leaves behind it that a
+// scan will come to: the more, the longer it has gone on.
+void Tree::look_ahead(Caller& caller, Position& position) noexcept {
+  position.next = PageSlot();
+  const Glance glance(pool_, position.parent, position.parent_word);
   if (!glance.began()) return;
-  NodeReader parent(pool_.resolve(above.page), bytes_of(above.page));
+  NodeReader parent(pool_.resolve(position.parent), bytes_of(position.parent));
   if (!parent.open(1, shape_.table, by_bytes())) return;
+  const std::uint32_t last = position.forward ? parent.count() : 0;
+  const std::uint32_t there =
+      position.forward ? last - std::min(last, position.parent_index) : position.parent_index;
+  if (there == 0) return;
+  const auto leaf_at = [&](std::uint32_t away) {
+    return parent.child(position.forward ? position.parent_index + away
+                                         : position.parent_index - away);
+  };
+  const PageSlot next = leaf_at(1);
+  if (parent.bad() || !pool_.known(next) || !glance.holds()) return;
+  position.next = next;
+  __builtin_prefetch(&pool_.descriptor(next));
+
+  // Where all was in memory the next look waits until that is passed.
+  const std::uint32_t row = position.leaves_in_row;
+  const std::uint32_t wanted = std::min({prefetch_max, 1U << std::min(row, 5U), there});
+  const std::uint32_t enough = position.missed ? wanted / 2 : 0;
+  if (row < 1 || position.looked_at > enough) return;
   std::array<PageSlot, prefetch_max> pages;
   std::uint32_t count = 0;
-  for (std::uint32_t away = 1; away <= wanted; ++away) {
-    if (ahead ? above.index + away > parent.count() : above.index < away) break;
-    pages[count++] = parent.child(ahead ? above.index + away : above.index - away);
+  for (std::uint32_t away = position.looked_at + 1; away <= wanted; ++away) {
+    const PageSlot page = leaf_at(away);
+    if (!pool_.known(page)) return;
+    if (!pool_.descriptor(page).state.load().readable()) pages[count++] = page;
   }
-  if (parent.bad() || !glance.holds()) return;
-  // Half of them may be on their way already; a look at their words finds that out.
+  position.looked_at = wanted;
+  position.missed = count > 0;
+  if (count == 0 || parent.bad() || !glance.holds()) return;
   pool_.prefetch(caller.executor(), {pages.data(), count});
+}
+
+// To the copy's neighbour without a descent. The parent is looked at once more, after the word of
+// the leaf was taken: that proves as much as in a descent (tree.hpp, 2).
+bool Tree::cross(Leaf& leaf, Position& position) noexcept {
+  if (buffer::shared_reads || position.next == PageSlot()) return false;
+  leaf.page = std::exchange(position.next, PageSlot());
+  leaf.word = pool_.descriptor(leaf.page).state.load();
+  leaf.latched = false;
+  FIRN_YIELD("tree.cross");
+  if (!leaf.word.readable() ||
+      !position.parent_word.validates(pool_.descriptor(position.parent).state.load())) {
+    return false;
+  }
+  leaf.node = NodeReader(pool_.resolve(leaf.page), bytes_of(leaf.page));
+  if (!leaf.node.open(0, shape_.table, by_bytes())) return false;
+  pool_.touch(pool_.descriptor(leaf.page));
+  position.parent_index += position.forward ? 1U : ~0U;
+  return true;
 }
 
 // Whether the copy is still what the leaf holds, so that a move may start from it.
@@ -86,60 +132,139 @@ bool Tree::still_there(const Position& position) const noexcept {
   return position.word.validates(pool_.descriptor(position.page).state.load());
 }
 
-Progress Tree::move(Caller& caller, Error& error, Position& position, Target target, Bytes key,
-                    Buffer& key_out, Buffer& value_out) noexcept {
-  Scratch* scratch = scratch_of_this_thread();
-  if (scratch == nullptr) {
-    error = fail(ErrorCode::no_memory, "no memory for this thread's scratch").error;
-    return Progress::failed;
+// The pair beside the one that is shown, if both lie in the copy and the leaf has not changed.
+bool Tree::step_aside(Position& position, bool forward, const PairOut& out) noexcept {
+  if (!still_there(position)) return false;
+  const std::uint32_t index = forward ? position.index + 1 : position.index - 1;
+  if (index >= position.node.count() || !show(position, index, out, true)) return false;
+  // As the moves go through the copy, the neighbour comes into the processor's cache.
+  if (forward == position.forward && position.next != PageSlot()) {
+    const std::size_t done = forward ? index : position.node.count() - 1 - index;
+    const std::size_t offset = done * prefetch_bytes;
+    if (offset < bytes_of(position.next)) {
+      const std::byte* ahead = pool_.resolve(position.next) + offset;
+      __builtin_prefetch(ahead);
+      __builtin_prefetch(ahead + prefetch_bytes / 2);
+    }
   }
-  // The key that is looked for now: the caller's, then fences. Kept apart from key_out.
+  return true;
+}
+
+// Shows a pair of the copy. False: its value lies apart, there is no room for its key yet, or it
+// makes no sense. `beside`: the key that is shown now is of the copy too, so it has the prefix.
+bool Tree::show(Position& position, std::uint32_t index, const PairOut& out, bool beside) noexcept {
+  NodeReader& node = position.node;
+  const NodeReader::Entry entry = node.entry(index);
+  const std::uint32_t prefix_size = node.prefix_size();
+  const std::uint32_t key_size = prefix_size + entry.key_size;
+  if (node.bad() || entry.value.apart || key_size > out.key.capacity()) return false;
+  out.key.clear();
+  std::byte* key = *out.key.extend(key_size);
+  if (!beside && !node.copy_prefix(key)) return false;
+  const Bytes suffix = node.view(entry.key, entry.key_size);
+  std::copy(suffix.begin(), suffix.end(), key + prefix_size);
+  out.value = node.view(entry.value.offset, entry.value.size);
+  position.index = index;
+  position.stands = true;
+  return true;
+}
+
+Progress Tree::move(Caller& caller, Error& error, Position& position, Target target, Bytes key,
+                    const PairOut& out) noexcept {
+  const bool from_shown = position.stands && key.data() == out.key.data() &&
+                          key.size() == out.key.size() &&
+                          (target == Target::after || target == Target::before);
+  if (from_shown && step_aside(position, target == Target::after, out)) {
+    caller.done();
+    return Progress::yes;
+  }
+  return move_afar(caller, error, position, target, key, out);
+}
+
+// Before the copy changes: a move that waits or comes to no pair leaves the one that is shown, and
+// a key that lies in its value is looked for again after each wait.
+bool Tree::keep_shown(Error& error, Position& position, Bytes key, const PairOut& out) noexcept {
+  if (lies_in(key, position.image)) {
+    std::swap(position.image, position.former);
+    position.page = PageSlot();
+    position.stands = false;
+  }
+  if (out.value.data() == nullptr || out.value.data() == out.room.data()) return true;
+  out.room.clear();
+  if (auto kept = out.room.append(out.value); !kept.has_value()) {
+    error = kept.error();
+    return false;
+  }
+  out.value = out.room.view();
+  return true;
+}
+
+Progress Tree::move_afar(Caller& caller, Error& error, Position& position, Target target, Bytes key,
+                         const PairOut& out) noexcept {
+  // The key that is looked for now: the caller's, then fences. Kept apart from the key shown.
   std::array<std::byte, key_size_max> wanted;
   Bytes looked_for = key;
-  if (key.size() <= key_size_max) {  // a larger one is no pair's, so it does not lie in key_out
+  if (key.size() <= key_size_max) {  // a larger one is no pair's, so it is not the one shown
     std::copy(key.begin(), key.end(), wanted.begin());
     looked_for = Bytes(wanted.data(), key.size());
   }
   Seek seek{target, looked_for};
   Path path;
   Leaf leaf;
+  const bool ahead = forward(target);
   bool first_look = true;
+  bool beside = false;  // what is looked for lies in the copy's neighbour
   for (unsigned attempt = 0;; ++attempt) {
     Walk walk = Walk::done;
     const bool near = first_look && target != Target::first && target != Target::last &&
                       still_there(position) && in_copy(position, looked_for);
-    if (first_look && !near && target != Target::after && target != Target::before) {
+    if (first_look && !near &&
+        ((target != Target::after && target != Target::before) || position.forward != ahead)) {
       position.leaves_in_row = 0;
+      position.looked_at = 0;
     }
     first_look = false;
+    Target within = seek.target;
     if (!near) {
-      seek.key = looked_for;
-      walk = descend(caller, error, seek, reads_latched(attempt), path, leaf);
+      if (!keep_shown(error, position, key, out)) return Progress::failed;
+      if (std::exchange(beside, false) && cross(leaf, position)) {
+        within = ahead ? Target::first : Target::last;
+      } else {
+        seek.key = looked_for;
+        walk = descend(caller, error, seek, reads_latched(attempt), path, leaf);
+        if (walk == Walk::done) {
+          const Path::Step& above = path.steps[path.leaf - 1];
+          position.parent = above.page;
+          position.parent_word = above.word;
+          position.parent_index = above.index;
+          position.forward = ahead;
+        }
+      }
       if (walk == Walk::done) walk = copy_leaf(error, leaf, position);
-      if (walk == Walk::done) read_ahead(caller, path, forward(target), position);
+      if (walk == Walk::done) look_ahead(caller, position);
     }
     if (walk == Walk::done) {
       bool off_leaf = false;
-      walk = take_pair(caller, error, position, seek, key_out, value_out, off_leaf);
+      walk = take_pair(caller, error, position, {within, looked_for}, out, off_leaf);
       if (walk == Walk::done && off_leaf) {
         // On to the neighbour: the fence is where it begins or ends.
-        NodeReader node(position.image.data(), position.image.size());
-        const bool upper = forward(target);
-        static_cast<void>(node.open(0, shape_.table, by_bytes()));
+        NodeReader node = position.node;
         const bool ends_early = FIRN_PLANTED("tree-cursor-ends-at-empty") && node.count() == 0;
-        if (!node.has_fence(upper) || ends_early) {
+        if (!node.has_fence(ahead) || ends_early) {
           caller.done();
           return Progress::no;
         }
-        const std::uint32_t wanted_size = node.fence_size(upper);
-        if (wanted_size > key_size_max || !node.copy_fence(upper, wanted.data())) {
+        const std::uint32_t wanted_size = node.fence_size(ahead);
+        if (wanted_size > key_size_max || !node.copy_fence(ahead, wanted.data())) {
           error = corrupt(position.page, "a leaf with an impossible fence").error;
           return Progress::failed;
         }
         looked_for = Bytes(wanted.data(), wanted_size);
-        seek.target = upper ? Target::at_or_after : Target::before;
+        seek.target = ahead ? Target::at_or_after : Target::before;
         attempt = 0;
+        beside = position.forward == ahead;
         ++position.leaves_in_row;
+        position.looked_at -= std::min(position.looked_at, 1U);
         caller.scans();
         continue;
       }
@@ -161,8 +286,8 @@ Progress Tree::move(Caller& caller, Error& error, Position& position, Target tar
 
 // Whether the key lies among those of the copy: then the copy decides where a move from it leads.
 bool Tree::in_copy(const Position& position, Bytes key) const noexcept {
-  NodeReader node(position.image.data(), position.image.size());
-  if (!node.open(0, shape_.table, by_bytes()) || node.count() == 0) return false;
+  NodeReader node = position.node;
+  if (node.bad() || node.count() == 0) return false;
   const auto order = [&](std::uint32_t index) {
     std::array<std::byte, key_size_max> own;
     NodeReader its = node;
@@ -178,10 +303,10 @@ bool Tree::in_copy(const Position& position, Bytes key) const noexcept {
 
 // The pair of the copy that `seek` leads to; `off_leaf`: it lies in the neighbour.
 Tree::Walk Tree::take_pair(Caller& caller, Error& error, Position& position, const Seek& seek,
-                           Buffer& key_out, Buffer& value_out, bool& off_leaf) noexcept {
-  NodeReader node(position.image.data(), position.image.size());
+                           const PairOut& out, bool& off_leaf) noexcept {
+  NodeReader node = position.node;
   std::uint32_t index = 0;
-  bool none = !node.open(0, shape_.table, by_bytes());
+  bool none = node.bad();
   if (seek.target == Target::last) {
     none = none || node.count() == 0;
     index = node.count() - 1;
@@ -197,41 +322,43 @@ Tree::Walk Tree::take_pair(Caller& caller, Error& error, Position& position, con
   if (!none && index >= node.count()) none = true;
   off_leaf = none;
   if (none && !node.bad()) return Walk::done;
-  const ValuePlace place = node.bad() ? ValuePlace{} : node.value(index);
-  const std::uint32_t key_size = node.bad() ? 0 : node.key_size(index);
+  const NodeReader::Entry entry = node.bad() ? NodeReader::Entry() : node.entry(index);
+  const std::uint32_t key_size = node.prefix_size() + entry.key_size;
   if (node.bad() || key_size > key_size_max) {
     error = corrupt(position.page, "a leaf with an impossible entry").error;
     return Walk::failed;
   }
-  if (place.apart) {
+  if (entry.value.apart) {
     // The value's page is proved by the leaf's word.
     Leaf leaf;
     leaf.node = node;
     leaf.page = position.page;
     leaf.word = position.word;
-    const Walk walk = copy_value(caller, error, leaf, place, value_out);
+    const Walk walk = copy_value(caller, error, leaf, entry.value, position.apart);
     if (walk != Walk::done) {
       if (walk == Walk::again) position.page = PageSlot();
       return walk;
     }
   }
-  Result<void> room = key_out.reserve(key_size);
-  if (room.has_value() && !place.apart) room = value_out.reserve(place.size);
-  if (!room.has_value()) {
+  // Not before the last wait: what is looked for may lie in the key that is shown.
+  if (auto room = out.key.reserve(key_size); !room.has_value()) {
     error = room.error();
     return Walk::failed;
   }
-  key_out.clear();
-  node.copy_key(index, *key_out.extend(key_size));
-  if (!place.apart) {
-    value_out.clear();
-    node.copy(*value_out.extend(place.size), place.offset, place.size);
-  }
-  if (node.bad()) {
+  if (!entry.value.apart) {
+    if (show(position, index, out, false)) return Walk::done;
     error = corrupt(position.page, "a leaf with an impossible entry").error;
     return Walk::failed;
   }
+  out.key.clear();
+  if (!node.copy_key(index, *out.key.extend(key_size))) {
+    error = corrupt(position.page, "a leaf with an impossible entry").error;
+    return Walk::failed;
+  }
+  std::swap(out.room, position.apart);
+  out.value = out.room.view();
   position.index = index;
+  position.stands = true;
   return Walk::done;
 }
 

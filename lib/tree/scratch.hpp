@@ -17,7 +17,15 @@ struct Scratch {
   Buffer value;  ///< warm
 };
 
+namespace detail {
+extern constinit thread_local Scratch* thread_scratch;
+[[nodiscard]] Scratch* make_scratch() noexcept;
+}  // namespace detail
+
 /// Null: no memory.
-[[nodiscard]] Scratch* scratch_of_this_thread() noexcept;
+[[nodiscard]] inline Scratch* scratch_of_this_thread() noexcept {
+  Scratch* const scratch = detail::thread_scratch;
+  return scratch != nullptr ? scratch : detail::make_scratch();
+}
 
 }  // namespace firn::tree

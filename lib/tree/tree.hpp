@@ -74,10 +74,31 @@ struct Companions {
 /// with an empty one; one cursor's.
 struct Position {
   Buffer image;
+  NodeReader node;  // of the image
+  Buffer apart;     // a value of the kind on its way
+  Buffer former;    // an image that the key looked for lies in
   PageSlot page;
   PageWord word;
-  std::uint32_t index = 0;
-  std::uint32_t leaves_in_row = 0;  // loaded in one direction: how far to read ahead
+  std::uint32_t index = 0;  // of the pair shown last, if `stands`
+  bool stands = false;      // the pair shown last is the copy's
+  // The neighbour, as long as their parent is what it was.
+  bool forward = true;  // on which side
+  PageSlot next;
+  PageSlot parent;
+  PageWord parent_word;
+  std::uint32_t parent_index = 0;
+  std::uint32_t leaves_in_row = 0;  // come to in one direction: how far to read ahead
+  std::uint32_t looked_at = 0;      // of the leaves that follow: whether they are in memory
+  bool missed = false;              // some of them were not
+};
+
+/// Where a move shows a pair. The value lies in the position's copy or, if that does not hold it,
+/// in `room`, and is moved there when the copy changes; the view holds until the position's next
+/// move, or its end.
+struct PairOut {
+  Buffer& key;
+  Buffer& room;
+  Bytes& value;
 };
 
 /// Where a move leads.
@@ -119,10 +140,11 @@ class Tree {
   /// changed. On failure nothing changed either.
   Progress write(Caller& caller, Error& error, Write kind, Bytes key, Bytes value, int& pairs,
                  const Companions& companions = {}) noexcept;
-  /// yes: the pair is in `key_out` and `value_out`; no: there is none that way. `key` may lie in
-  /// `key_out`; it is not looked at for first and last.
+  /// yes: the pair is in `out`; no: there is none that way. `key` is not looked at for first and
+  /// last. It may lie in the pair that is shown: that stays where it is while the move waits. The
+  /// quickest way to the neighbour is the whole of `out.key`, as the position's last move left it.
   Progress move(Caller& caller, Error& error, Position& position, Target target, Bytes key,
-                Buffer& key_out, Buffer& value_out) noexcept;
+                const PairOut& out) noexcept;
 
   // For domains, on fibers (structure.cpp, census.cpp).
   /// Before anybody uses it: the root, which was not known when it was constructed.
@@ -164,11 +186,19 @@ class Tree {
 
   // scan.cpp
   Walk copy_leaf(Error& error, Leaf& leaf, Position& position) noexcept;
-  void read_ahead(Caller& caller, const Path& path, bool ahead, const Position& position) noexcept;
+  void look_ahead(Caller& caller, Position& position) noexcept;
+  [[nodiscard]] bool cross(Leaf& leaf, Position& position) noexcept;
   [[nodiscard]] bool still_there(const Position& position) const noexcept;
   [[nodiscard]] bool in_copy(const Position& position, Bytes key) const noexcept;
+  [[nodiscard]] bool step_aside(Position& position, bool forward, const PairOut& out) noexcept;
+  [[nodiscard]] static bool show(Position& position, std::uint32_t index, const PairOut& out,
+                                 bool beside) noexcept;
+  [[nodiscard]] static bool keep_shown(Error& error, Position& position, Bytes key,
+                                       const PairOut& out) noexcept;
   Walk take_pair(Caller& caller, Error& error, Position& position, const Seek& seek,
-                 Buffer& key_out, Buffer& value_out, bool& off_leaf) noexcept;
+                 const PairOut& out, bool& off_leaf) noexcept;
+  Progress move_afar(Caller& caller, Error& error, Position& position, Target target, Bytes key,
+                     const PairOut& out) noexcept;
 
   // write.cpp
   struct Change;

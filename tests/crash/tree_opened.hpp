@@ -26,13 +26,14 @@ class OpenedTrees {
   Result<void> scan(tree::Tree& tree, Pairs& pairs, std::string& wrong) {
     tree::Position position;
     Buffer key;
-    Buffer value;
+    Buffer room;
+    Bytes value;
     Target target = Target::first;
     std::string former;
     while (true) {
       Error error;
       const tree::Progress progress = tree::on_fiber(*pool_, [&](tree::Caller& caller) noexcept {
-        return tree.move(caller, error, position, target, bytes_of(former), key, value);
+        return tree.move(caller, error, position, target, bytes_of(former), {key, room, value});
       });
       if (progress == tree::Progress::failed) return fail(error);
       if (progress == tree::Progress::no) return {};
@@ -41,7 +42,7 @@ class OpenedTrees {
         wrong = "a cursor goes back";
         return {};
       }
-      pairs[found] = std::string(value.view().text());
+      pairs[found] = std::string(value.text());
       former = found;
       target = Target::after;
     }

@@ -419,6 +419,32 @@ TEST_CASE("cursor: plain bytes are shown as views of the current pair", "[cursor
   REQUIRE(cursor.record() == Bytes(""));
 }
 
+TEST_CASE("cursor: may seek a key that lies in the pair it shows", "[cursor]") {
+  firn::Domain domain = open_domain();
+  auto table = create<firn::BytesType>(domain, "bytes");
+  const std::string ks(2000, 'k');
+  const std::string ls(100000, 'l');
+  const auto k = [&](std::size_t size) { return Bytes(std::string_view(ks.data(), size)); };
+  const auto l = [&](std::size_t size) { return Bytes(std::string_view(ls.data(), size)); };
+  // Keys and records grow on the way, and the room for them with them.
+  for (std::size_t size = 4; size < 1000; size *= 2) {
+    REQUIRE(table.insert(k(size), k(2 * size)).wait());
+  }
+  auto cursor = table.cursor();
+  REQUIRE(cursor.next().wait().value());
+  for (std::size_t size = 8; size < 1000; size *= 2) {
+    REQUIRE(cursor.seek(cursor.record()).wait().value());
+    REQUIRE(cursor.key() == k(size));
+    REQUIRE(cursor.record() == k(2 * size));
+    REQUIRE(table.put(k(size), l(100 * size)).wait());
+    REQUIRE(cursor.seek(cursor.key()).wait().value());
+    REQUIRE(cursor.key() == k(size));
+    REQUIRE(cursor.record() == l(100 * size));
+    REQUIRE(table.put(k(size), k(2 * size)).wait());
+    REQUIRE(cursor.seek(cursor.key()).wait().value());
+  }
+}
+
 TEST_CASE("cursor: an empty key can be a bound", "[cursor]") {
   firn::Domain domain = open_domain();
   auto table = create<firn::BytesType>(domain, "bytes");

@@ -202,6 +202,53 @@ TEST_CASE("leaf: damaged bytes are refused or read without harm", "[leaf]") {
   CHECK(refused > 20000);
 }
 
+TEST_CASE("leaf: a search finds what a plain one finds in nodes of every shape", "[leaf]") {
+  base::Random random(17);
+  std::uint64_t counts_met[4] = {};  // empty, without hints, with hints, of hundreds
+  for (int round = 0; round < 900; ++round) {
+    // Few bytes differ, so heads are equal often; keys end within the head, or far behind it.
+    const std::string prefix(random.one_in(2) ? 0 : 1 + random.below(20), 'p');
+    const std::string upper = prefix + "\xff";
+    const bool bounded = random.one_in(2);
+    LeafModel leaf(4, bounded ? Fences{Bytes(std::string_view(prefix)),
+                                       Bytes(std::string_view(upper)), true, true}
+                              : Fences{});
+    const std::uint64_t letters = random.one_in(2) ? 2 + random.below(3) : 256;
+    const std::string shared(random.one_in(2) ? 0 : random.below(24), 's');
+    const std::size_t tail_max = 1 + random.below(random.one_in(2) ? 5 : 30);
+    const auto make_key = [&] {
+      std::string key = prefix;
+      if (!random.one_in(8)) key += shared;
+      for (std::size_t size = random.below(tail_max + 1); size > 0; --size) {
+        key.push_back(static_cast<char>(random.below(letters)));
+      }
+      if (bounded && key >= upper) key = prefix;
+      return key;
+    };
+    const std::uint64_t most = random.one_in(3) ? 800 : random.one_in(2) ? 80 : 8;
+    for (std::uint64_t wanted = random.below(most + 1); wanted > 0; --wanted) {
+      static_cast<void>(leaf.put(make_key(), "v"));
+    }
+    const std::size_t count = leaf.pairs.size();
+    ++counts_met[count == 0 ? 0 : count < 32 ? 1 : count < 200 ? 2 : 3];
+    REQUIRE(leaf.content(leaf.page.data(), leaf.page.size()) == leaf.pairs);
+    const auto look_for = [&](const std::string& key) {
+      const auto place = leaf.pairs.lower_bound(key);
+      const auto found = leaf.reader().find(Bytes(std::string_view(key)), nullptr);
+      REQUIRE(found.index == static_cast<std::uint32_t>(std::distance(leaf.pairs.begin(), place)));
+      REQUIRE(found.equal == (place != leaf.pairs.end() && place->first == key));
+    };
+    for (int looks = 0; looks < 60; ++looks) look_for(make_key());
+    for (const auto& [key, value] : leaf.pairs) {
+      if (!random.one_in(1 + count / 20)) continue;
+      look_for(key);
+      look_for(key + std::string(1, '\0'));
+      if (key.size() > prefix.size()) look_for(key.substr(0, key.size() - 1));
+    }
+  }
+  for (const std::uint64_t met : counts_met) CHECK(met > 20);
+}
+
 TEST_CASE("leaf: separators are as short as they can be", "[leaf]") {
   const auto size = [](std::string_view left, std::string_view right) {
     return separator_size(Bytes(left), Bytes(right));

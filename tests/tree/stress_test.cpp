@@ -115,9 +115,18 @@ class Worker {
         if (random_.below(200) == 0) its.value += std::string(9000, '#');
       }
     } else if (random_.below(3) == 0) {
-      its.deed = TreeDeed::move;
-      its.position = &flight_position(flight);
-      its.target = random_.below(2) == 0 ? Target::after : Target::before;
+      TreeCursor& cursor = flight_cursor(flight);
+      const std::string standing(cursor.shown.key.view().text());
+      const bool walks = !standing.empty() && random_.below(16) > 0;
+      // Half of the cursors go forward mostly, the others backward.
+      const bool turns = random_.below(walks ? 32 : 2) == 0;
+      const bool backward = turns != ((&flight - flights_.data()) % 2 == 1);
+      its.move_with(cursor, backward ? Target::before : Target::after);
+      if (walks) {
+        its.key = standing;
+      } else {
+        its.key_view.reset();
+      }
     }
     stress_.check(its.post(executor).has_value(), "an operation cannot be posted");
   }
@@ -160,17 +169,18 @@ class Worker {
         return;
       case TreeDeed::move: {
         ++stress_.moves;
+        stress_.check(its.stayed, "a move that waited has changed what was shown");
         if (!yes) return;
-        const std::string key(its.key_out.view().text());
+        const std::string key(its.shown->key.view().text());
         stress_.check(its.target == Target::after ? its.key < key : key < its.key,
                       "a cursor moved the wrong way");
-        stress_.check(its.value_out.view().text().substr(0, key.size()) == key, "a wrong value");
+        stress_.check(its.shown->value.text().substr(0, key.size()) == key, "a wrong value");
         return;
       }
     }
   }
-  tree::Position& flight_position(const Flight& flight) {
-    return positions_[static_cast<std::size_t>(&flight - flights_.data())];
+  TreeCursor& flight_cursor(const Flight& flight) {
+    return cursors_[static_cast<std::size_t>(&flight - flights_.data())];
   }
 
   struct Own {
@@ -183,7 +193,7 @@ class Worker {
   base::Random random_;
   std::vector<Own> own_;
   std::array<Flight, 8> flights_;
-  std::array<tree::Position, 8> positions_;
+  std::array<TreeCursor, 8> cursors_;
   std::uint64_t step_ = 0;
   bool checkpoint_ended_ = true;
 };

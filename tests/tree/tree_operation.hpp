@@ -17,6 +17,17 @@ inline Bytes bytes_of(const std::string& text) { return Bytes(std::string_view(t
 
 enum class TreeDeed : std::uint8_t { lookup, write, move };
 
+/// What moves show.
+struct Shown {
+  Buffer key, room;
+  Bytes value;
+};
+/// A cursor, with the pair at which it stands.
+struct TreeCursor {
+  tree::Position position;
+  Shown shown;
+};
+
 /// One step of a tree as an operation; the answer stays in it.
 class TreeOperation final : public Operation<bool> {
  public:
@@ -26,11 +37,22 @@ class TreeOperation final : public Operation<bool> {
   Write kind = Write::put;
   Target target = Target::first;
   std::string key, value;
-  std::optional<std::string> found;  // lookup
-  int pairs = 0;                     // write
-  tree::Companions companions;       // write
-  tree::Position* position = nullptr;
-  Buffer key_out, value_out;  // move
+  std::optional<std::string> found;    // lookup
+  int pairs = 0;                       // write
+  tree::Companions companions;         // write
+  tree::Position* position = nullptr;  // move
+  Shown own;
+  Shown* shown = &own;
+  std::optional<Bytes> key_view;  // instead of `key`
+  bool stayed = true;             // what was shown, as long as the move waited
+
+  void move_with(TreeCursor& cursor, Target where) {
+    deed = TreeDeed::move;
+    target = where;
+    position = &cursor.position;
+    shown = &cursor.shown;
+    key_view = shown->key.view();
+  }
 
  private:
   using Progress = firn::detail::Progress;
@@ -47,8 +69,20 @@ class TreeOperation final : public Operation<bool> {
                              this});
       case TreeDeed::write:
         return tree_.write(caller, error_, kind, bytes_of(key), bytes_of(value), pairs, companions);
-      case TreeDeed::move:
-        return tree_.move(caller, error_, *position, target, bytes_of(key), key_out, value_out);
+      case TreeDeed::move: {
+        const Bytes key_before = shown->key.view();
+        const std::size_t room_before = shown->key.capacity();
+        const std::string value_before(shown->value.text());
+        const Progress progress = tree_.move(caller, error_, *position, target,
+                                             key_view.has_value() ? *key_view : bytes_of(key),
+                                             {shown->key, shown->room, shown->value});
+        if (progress == Progress::waiting || progress == Progress::no) {
+          stayed = stayed && shown->key.data() == key_before.data() &&
+                   shown->key.size() == key_before.size() && shown->key.capacity() == room_before &&
+                   shown->value.text() == value_before;
+        }
+        return progress;
+      }
     }
     return Progress::no;
   }

@@ -41,23 +41,17 @@ void compare_all(TreeWorld& tree, const Pairs& model, bool disturbed = false) {
   if (!disturbed) CHECK(census.pairs == model.size());
   // Forward and backward.
   for (const bool forward : {true, false}) {
-    tree::Position position;
+    TreeCursor cursor;
     Pairs met;
     std::string before;
     Target target = forward ? Target::first : Target::last;
-    while (true) {
-      auto move = tree.operation();
-      move->deed = TreeDeed::move;
-      move->position = &position;
-      move->target = target;
-      move->key = before;
-      if (!tree.run(*move)) break;
-      const std::string key(move->key_out.view().text());
+    while (tree.move(cursor, target)) {
+      const std::string key(cursor.shown.key.view().text());
       if (target == Target::after || target == Target::before) {
         const bool ascending = forward == (tree.shape.compare == nullptr);
         REQUIRE((ascending ? before < key : key < before));
       }
-      if (key.back() != '~') met[key] = std::string(move->value_out.view().text());
+      if (key.back() != '~') met[key] = std::string(cursor.shown.value.text());
       before = key;
       target = forward ? Target::after : Target::before;
     }
@@ -228,18 +222,11 @@ TEST_CASE("tree: a comparator of the user's decides the order", "[tree]") {
     }
   }
   CHECK(tree.census().pairs == model.size());
-  tree::Position position;
-  std::string before;
+  TreeCursor cursor;
   Target target = Target::first;
   for (auto expected = model.rbegin(); expected != model.rend(); ++expected) {
-    auto move = tree.operation();
-    move->deed = TreeDeed::move;
-    move->position = &position;
-    move->target = target;
-    move->key = before;
-    REQUIRE(tree.run(*move));
-    before = move->key_out.view().text();
-    REQUIRE(before == expected->first);
+    REQUIRE(tree.move(cursor, target));
+    REQUIRE(cursor.shown.key.view().text() == expected->first);
     target = Target::after;
   }
 }
@@ -368,17 +355,15 @@ TEST_CASE("tree: cursors meet in order what is there throughout beside writers",
     }
     for (int round = 0; round < 4; ++round) {
       const bool forward = round % 2 == 0;
-      tree::Position position;
+      TreeCursor cursor;
       std::vector<std::string> met;
       Target target = forward ? Target::first : Target::last;
       while (true) {
         auto move = tree.operation();
-        move->deed = TreeDeed::move;
-        move->position = &position;
-        move->target = target;
-        if (!met.empty()) move->key = met.back();
+        move->move_with(cursor, target);
         REQUIRE(move->post(tree.world.executors.executor(0)).has_value());
-        for (int writes = 0; writes < 3; ++writes) {
+        // Now and then only, or at each move.
+        for (int writes = round < 2 && !random.one_in(8) ? 3 : 0; writes < 3; ++writes) {
           const std::uint64_t odd = random.below(count / 2) * 2 + 1;
           static_cast<void>(tree.write(random.one_in(2) ? Write::put : Write::erase, key_at(odd),
                                        std::string(random.below(200), 'o')));
@@ -386,7 +371,7 @@ TEST_CASE("tree: cursors meet in order what is there throughout beside writers",
         REQUIRE(tree.world.executors.run([&] { return move->done(); }));
         if (!move->result().has_value()) FAIL(move->result().error().message());
         if (!*move->result()) break;
-        const std::string key(move->key_out.view().text());
+        const std::string key(cursor.shown.key.view().text());
         if (!met.empty()) REQUIRE((forward ? met.back() < key : key < met.back()));
         met.push_back(key);
         target = forward ? Target::after : Target::before;
@@ -395,6 +380,141 @@ TEST_CASE("tree: cursors meet in order what is there throughout beside writers",
       for (const std::string& key : met) even += (key.back() - '0') % 2 == 0;
       CHECK(even == count / 2);
     }
+  }
+}
+
+// Pairs that stay, and others that come and go at every yield point and between the moves: each
+// move is judged by the pairs that stay.
+TEST_CASE("tree: cursors that go on and turn and seek miss nothing that stays", "[tree]") {
+  for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+    const bool by_bytes = seed % 4 != 3;
+    TreeWorld tree({.seed = seed,
+                    .leaf_class = static_cast<unsigned>(seed % 2),
+                    .compare = by_bytes ? nullptr : &backwards,
+                    .frame_bytes = seed % 2 == 0 ? 600ULL * 1024 : 0});
+    base::Random random(seed);
+    const auto less = [by_bytes](const std::string& left, const std::string& right) {
+      return by_bytes ? left < right : right < left;
+    };
+    std::map<std::string, std::string, decltype(less)> model(less);
+    const Mix mix{.keys = 500,
+                  .key_size_max = seed % 3 == 0 ? 400u : 12u,
+                  .value_size_max = 300,
+                  .rarely_large = true};
+    for (std::uint64_t number = 0; number < mix.keys; ++number) {
+      const std::string key = key_of(number, mix);
+      model[key] = value_of(random, mix);
+      REQUIRE(tree.write(Write::put, key, model[key]));
+    }
+    tree.evict_all();
+    Yielding others(tree);
+    std::vector<TreeCursor> cursors(4);
+    for (int step = 0; step < 6000; ++step) {
+      const std::size_t which = random.below(cursors.size());
+      TreeCursor& cursor = cursors[which];
+      while (random.one_in(8)) others.run_another();
+      const std::string key(cursor.shown.key.view().text());
+      const std::string value(cursor.shown.value.text());
+      if (random.one_in(4)) {  // what was written before a move is seen by it
+        const auto next = model.upper_bound(key);
+        const bool beside = next != model.end() && random.one_in(2);
+        const std::string changed = beside ? next->first : key_of(random.below(mix.keys), mix);
+        if (random.one_in(2)) {
+          REQUIRE(tree.write(Write::erase, changed) == (model.erase(changed) == 1));
+        } else {
+          model[changed] = value_of(random, mix);
+          REQUIRE(tree.write(Write::put, changed, model[changed]));
+        }
+      }
+      Target target = which % 2 == 0 ? Target::after : Target::before;
+      if (random.one_in(16)) target = target == Target::after ? Target::before : Target::after;
+      if (key.empty() || random.one_in(64)) target = Target::at_or_after;
+      // A key of nobody, or one that lies in what is shown.
+      const std::string other = key_of(random.below(mix.keys * 2), mix);
+      Bytes looked_for = target == Target::at_or_after ? bytes_of(other) : cursor.shown.key.view();
+      if (target == Target::at_or_after && random.one_in(2) && value.size() > 3) {
+        looked_for =
+            Bytes(cursor.shown.value.data() + 1, std::min<std::size_t>(value.size() - 1, 9));
+      }
+      const std::string from(looked_for.text());
+      const bool moved = tree.move(cursor, target, looked_for);
+      const std::string to(cursor.shown.key.view().text());
+      if (!moved) {
+        REQUIRE(to == key);
+        REQUIRE(cursor.shown.value.text() == value);
+        if (target == Target::before) {
+          REQUIRE(model.lower_bound(from) == model.begin());
+        } else {
+          REQUIRE((target == Target::after ? model.upper_bound(from) : model.lower_bound(from)) ==
+                  model.end());
+        }
+        // To the other end.
+        REQUIRE(tree.move(cursor, target == Target::before ? Target::last : Target::first));
+        continue;
+      }
+      if (target == Target::before) {
+        REQUIRE(less(to, from));
+        REQUIRE(model.upper_bound(to) == model.lower_bound(from));
+      } else {
+        REQUIRE((target == Target::after ? less(from, to) : !less(to, from)));
+        REQUIRE((target == Target::after ? model.upper_bound(from) : model.lower_bound(from)) ==
+                model.lower_bound(to));
+      }
+      if (const auto stays = model.find(to); stays != model.end()) {
+        REQUIRE(cursor.shown.value.text() == stays->second);
+      } else {
+        REQUIRE(to.back() == '~');
+        REQUIRE(cursor.shown.value.text() == std::string(cursor.shown.value.size(), '~'));
+      }
+    }
+  }
+}
+
+TEST_CASE("tree: a move that waits leaves the pair where it is shown", "[tree]") {
+  for (const bool forward : {true, false}) {
+    // Each key is longer than those before it, so the room for it grows under the one looked for.
+    TreeWorld tree({.leaf_class = 1});
+    Pairs model;
+    for (int number = 0; number < 30; ++number) {
+      const auto length = static_cast<std::size_t>(forward ? number : 30 - number) * 20;
+      const std::string key = std::to_string(100 + number) + std::string(length, '.');
+      model[key] = std::string(number % 3 == 1 ? 5000 : 10, static_cast<char>('a' + number % 26));
+      REQUIRE(tree.write(Write::put, key, model[key]));
+    }
+    TreeCursor cursor;
+    Pairs met;
+    Target target = forward ? Target::first : Target::last;
+    while (true) {
+      tree.evict_all();
+      const std::string key(cursor.shown.key.view().text());
+      const std::string value(cursor.shown.value.text());
+      if (!tree.move(cursor, target)) {
+        CHECK(cursor.shown.key.view().text() == key);
+        CHECK(cursor.shown.value.text() == value);
+        break;
+      }
+      met[std::string(cursor.shown.key.view().text())] = std::string(cursor.shown.value.text());
+      target = forward ? Target::after : Target::before;
+    }
+    CHECK(met == model);
+  }
+}
+
+TEST_CASE("tree: a cursor may seek what its record says", "[tree]") {
+  TreeWorld tree({.leaf_class = 0});
+  // A list through the pairs: the record of each begins with the key of the next one.
+  constexpr int count = 97;
+  const auto key_at = [](int number) { return std::to_string(1000 + number * 41 % count); };
+  for (int number = 0; number < count; ++number) {
+    const std::size_t size = number % 5 == 0 ? 3000 : 100;
+    REQUIRE(tree.write(Write::put, key_at(number), key_at(number + 1) + std::string(size, '.')));
+  }
+  TreeCursor cursor;
+  REQUIRE(tree.move(cursor, Target::at_or_after, bytes_of(key_at(0))));
+  for (int number = 1; number < 3 * count; ++number) {
+    if (number % 3 == 0) tree.evict_all();
+    REQUIRE(tree.move(cursor, Target::at_or_after, Bytes(cursor.shown.value.data(), 4)));
+    REQUIRE(cursor.shown.key.view().text() == key_at(number));
   }
 }
 

@@ -71,6 +71,19 @@ class TreeWorld {
     static_cast<void>(run(*made));
     return made->found;
   }
+  /// Whether there is a pair; it is shown.
+  bool move(TreeCursor& cursor, Target target, std::optional<Bytes> key = {}) {
+    auto made = operation();
+    made->move_with(cursor, target);
+    if (key.has_value()) made->key_view = key;
+    const bool moved = run(*made);
+    REQUIRE(made->stayed);
+    return moved;
+  }
+  void evict_all() {
+    REQUIRE(world.checkpoint().has_value());
+    static_cast<void>(world.pool->evict(~std::uint64_t{0} >> 1, 1 << 12));
+  }
   tree::Census census() {
     tree::Census counted;
     Result<void> checked;

@@ -82,20 +82,23 @@ inline Progress fail_with(Error& error, const Failure& failure) noexcept {
 }
 
 // A cursor without types. The engine keeps the current pair, encoded, and a note of its own about
-// where it stands; it does not register the cursor anywhere.
+// where it stands; it does not register the cursor anywhere. The record lies in the room for it or
+// in the engine's own object.
 struct CursorState {
   TableCore* table = nullptr;
   TransactionCore* transaction = nullptr;
   Buffer bounds;  // the lower bound, then the upper
   Buffer key;
-  Buffer record;
+  Buffer record_room;
+  Bytes record;
   std::size_t lower_size = 0;
   CursorPlace place = CursorPlace::fresh;
   bool has_lower = false;
   bool has_upper = false;
+  bool bounds_hold = false;  // they were checked, and never change
   Result<void> status;
   // The engine's own object, made at the first move.
-  static constexpr std::size_t engine_state_size = 64;
+  static constexpr std::size_t engine_state_size = 208;
   void (*drop_engine_state)(void* state) noexcept = nullptr;
   alignas(std::max_align_t) std::byte engine_state[engine_state_size];
 
@@ -141,7 +144,7 @@ FIRN_API Progress insert_into_sack(OperationBase& operation, Error& error, Table
 FIRN_API Progress move_cursor(OperationBase& operation, Error& error, CursorState& cursor,
                               Move move, Bytes target) noexcept;
 // Checks the bounds against each other and the table; the answer is the new cursor's status.
-FIRN_API Result<void> check_cursor(const CursorState& cursor) noexcept;
+FIRN_API Result<void> check_cursor(CursorState& cursor) noexcept;
 
 // A number made of all that `open_table` compares, so that a step compares types without describing
 // them. Types that differ have two, but for one chance in 2^64. It is not kept on any device.

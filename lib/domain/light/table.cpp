@@ -1,6 +1,7 @@
 // Tables of the light domain: one latch, one skip list. Memory is allocated and charged before the
 // latch is taken, so a step never allocates while it holds it.
 #include <algorithm>
+#include <utility>
 
 #include "base/planted.hpp"
 #include "base/yield.hpp"
@@ -18,7 +19,27 @@ struct LightTable::Prepared {
 struct LightTable::Place {
   std::uint64_t version = 0;
   SkipList::Node* node = nullptr;
+  Buffer former;  // the room that a key looked for lies in, since there is larger room
 };
+
+namespace {
+
+// What is looked for may lie in the buffer: then it stays where it is.
+Result<void> make_room(Buffer& buffer, std::size_t size, Bytes looked_for,
+                       Buffer& former) noexcept {
+  const auto begin = reinterpret_cast<std::uintptr_t>(buffer.data());
+  const auto place = reinterpret_cast<std::uintptr_t>(looked_for.data());
+  if (size <= buffer.capacity() || place < begin || place - begin >= buffer.size()) {
+    return buffer.reserve(size);
+  }
+  Buffer larger;
+  FIRN_TRY(larger.reserve(size));
+  FIRN_TRY(larger.append(buffer.view()));
+  former = std::exchange(buffer, std::move(larger));
+  return {};
+}
+
+}  // namespace
 
 LightTable::LightTable(LightDomain& domain, std::uint64_t id, std::string name,
                        const TypeDescription& type, std::vector<std::uint64_t> references)
@@ -267,13 +288,16 @@ Progress LightTable::move_cursor(OperationBase& operation, Error& error, CursorS
     }
     const std::size_t key_size = node->key_size;
     const std::size_t record_size = node->record->size;
-    if (key_size <= cursor.key.capacity() && record_size <= cursor.record.capacity()) {
+    if (key_size <= cursor.key.capacity() && record_size <= cursor.record_room.capacity()) {
       cursor.key.clear();
-      cursor.record.clear();
+      cursor.record_room.clear();
       // There is room: neither can fail.
       FIRN_ASSERT(cursor.key.append(node->key()).has_value());
-      FIRN_ASSERT(cursor.record.append(node->record->view()).has_value());
-      engine_state_of<Place>(cursor) = {.version = list_.version(), .node = node};
+      FIRN_ASSERT(cursor.record_room.append(node->record->view()).has_value());
+      cursor.record = cursor.record_room.view();
+      auto& place = engine_state_of<Place>(cursor);
+      place.version = list_.version();
+      place.node = node;
       // Once for each move, however warm its buffers are: a seed must give one trace.
       FIRN_YIELD("light.move");
       latch_.release_shared();
@@ -281,8 +305,12 @@ Progress LightTable::move_cursor(OperationBase& operation, Error& error, CursorS
       return Progress::yes;
     }
     latch_.release_shared();
-    auto reserved = cursor.key.reserve(key_size);
-    if (reserved.has_value()) reserved = cursor.record.reserve(record_size);
+    Buffer& former = engine_state_of<Place>(cursor).former;
+    auto reserved = make_room(cursor.key, key_size, target, former);
+    if (reserved.has_value()) {
+      reserved = make_room(cursor.record_room, record_size, target, former);
+    }
+    cursor.record = cursor.record_room.view();  // it may have moved, and perhaps there is no pair
     if (!reserved.has_value()) return fail_at(error, fail(reserved.error()), *this);
   }
 }

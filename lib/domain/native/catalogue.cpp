@@ -72,22 +72,23 @@ Result<void> Catalogue::load(std::uint64_t& next_id, const Take& take) noexcept 
   tree::Position position;
   tree::Target target = tree::Target::first;
   Buffer key;
-  Buffer value;
+  Buffer room;
+  Bytes value;
   while (true) {
     Error error;
     const Progress progress = tree::on_fiber(pool_, [&](tree::Caller& caller) noexcept {
-      return tree_.move(caller, error, position, target, key.view(), key, value);
+      return tree_.move(caller, error, position, target, key.view(), {key, room, value});
     });
     if (progress == Progress::failed) return fail(error);
     if (progress == Progress::no) return {};
     target = tree::Target::after;
     const RowKey first = key_of_row(0);
     if (key.view() == Bytes(first.data(), first.size())) {
-      FIRN_TRY(decode_next_id(value.view(), next_id));
+      FIRN_TRY(decode_next_id(value, next_id));
       continue;
     }
     CatalogueRow row;
-    FIRN_TRY(decode_row(key.view(), value.view(), row));
+    FIRN_TRY(decode_row(key.view(), value, row));
     FIRN_TRY(take(row));
   }
 }

@@ -118,7 +118,7 @@ Result<bool> TableReader::move(tree::Target target, Bytes key) noexcept {
   FIRN_TRY(named(reader_.segment_.on_fiber([&]() noexcept -> Result<void> {
     Error error;
     progress = tree::on_fiber(*reader_.pool_, [&](tree::Caller& caller) noexcept {
-      return tree_.move(caller, error, position_, target, key, key_, record_);
+      return tree_.move(caller, error, position_, target, key, {key_, room_, record_});
     });
     if (progress == Progress::failed) return fail(error);
     return {};

@@ -61,7 +61,7 @@ class TableReader {
   /// To the pair at `target`, as in Tree::move; false: there is none, and `key()` is as before.
   Result<bool> move(tree::Target target, Bytes key) noexcept;
   [[nodiscard]] Bytes key() const noexcept { return key_.view(); }
-  [[nodiscard]] Bytes record() const noexcept { return record_.view(); }
+  [[nodiscard]] Bytes record() const noexcept { return record_; }
 
   /// Walks the whole tree and checks it, as Tree::census. Errors name the table.
   Result<void> census(tree::Census& census) noexcept;
@@ -73,7 +73,8 @@ class TableReader {
   tree::Tree tree_;
   tree::Position position_;
   Buffer key_;
-  Buffer record_;
+  Buffer room_;
+  Bytes record_;
 };
 
 }  // namespace firn::domain

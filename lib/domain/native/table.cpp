@@ -70,14 +70,21 @@ class NativeTable::Entered {
   Entered(const Entered&) = delete;
   Entered& operator=(const Entered&) = delete;
 
-  [[nodiscard]] Result<void> allowed() const noexcept {
-    FIRN_TRY(table_.native_.usable());
-    if (table_.destroyed.load()) return fail(ErrorCode::invalid_state, "the table was destroyed");
-    return {};
+  /// Whether the step ends here; `error` says why.
+  [[nodiscard]] bool refused(Error& error) const noexcept {
+    if (table_.native_.is_usable() && !table_.destroyed.load()) [[likely]] {
+      return false;
+    }
+    auto allowed = table_.native_.usable();
+    if (allowed.has_value() && table_.destroyed.load()) {
+      allowed = fail(ErrorCode::invalid_state, "the table was destroyed");
+    }
+    if (!allowed.has_value()) static_cast<void>(fail_at(error, fail(allowed.error()), table_));
+    return !allowed.has_value();
   }
   /// The rest of the step touches neither table nor pool.
   void leave() noexcept {
-    if (std::exchange(inside_, false)) table_.inside_.add_in_order(~std::uint64_t{0});
+    if (std::exchange(inside_, false)) table_.inside_.subtract(1);
   }
 
  private:
@@ -88,9 +95,7 @@ class NativeTable::Entered {
 Progress NativeTable::lookup(OperationBase& operation, Error& error, TransactionCore*, Bytes key,
                              RecordSink sink) noexcept {
   Entered entered(*this);
-  if (auto allowed = entered.allowed(); !allowed.has_value()) {
-    return fail_at(error, fail(allowed.error()), *this);
-  }
+  if (entered.refused(error)) return Progress::failed;
   FIRN_YIELD("native.lookup");
   tree::Caller caller(native_.pool(), operation);
   // A codec may call Firn, and may even have the table destroyed: nobody waits for this step then.
@@ -110,9 +115,7 @@ Progress NativeTable::lookup(OperationBase& operation, Error& error, Transaction
 Progress NativeTable::write(OperationBase& operation, Error& error, TransactionCore*,
                             WriteKind kind, Bytes key, Bytes record) noexcept {
   const Entered entered(*this);
-  if (auto allowed = entered.allowed(); !allowed.has_value()) {
-    return fail_at(error, fail(allowed.error()), *this);
-  }
+  if (entered.refused(error)) return Progress::failed;
   FIRN_YIELD("native.write");
   return write_inside(operation, error, kind, key, record);
 }
@@ -154,9 +157,7 @@ Progress NativeTable::write_inside(OperationBase& operation, Error& error, Write
 Progress NativeTable::insert_into_sack(OperationBase& operation, Error& error, TransactionCore*,
                                        Address& address, Bytes record) noexcept {
   const Entered entered(*this);
-  if (auto allowed = entered.allowed(); !allowed.has_value()) {
-    return fail_at(error, fail(allowed.error()), *this);
-  }
+  if (entered.refused(error)) return Progress::failed;
   if (address.is_null()) address = {.number = next_address_.fetch_add(1), .generation = not_waited};
   if (address.generation != first_generation) {
     const Progress progress = limit_or_park(operation, error, address);
@@ -248,9 +249,7 @@ void NativeTable::end_raise(const Result<void>& raised, std::uint64_t limit) noe
 Progress NativeTable::move_cursor(OperationBase& operation, Error& error, CursorState& cursor,
                                   Move move, Bytes target) noexcept {
   const Entered entered(*this);
-  if (auto allowed = entered.allowed(); !allowed.has_value()) {
-    return fail_at(error, fail(allowed.error()), *this);
-  }
+  if (entered.refused(error)) return Progress::failed;
   FIRN_YIELD("native.move");
   const bool at_pair = cursor.place == CursorPlace::at_pair;
   tree::Target where = tree::Target::first;
@@ -284,7 +283,7 @@ Progress NativeTable::move_cursor(OperationBase& operation, Error& error, Cursor
   if (!ended) {
     tree::Caller caller(native_.pool(), operation);
     progress = tree_.move(caller, error, engine_state_of<tree::Position>(cursor), where, key,
-                          cursor.key, cursor.record);
+                          {cursor.key, cursor.record_room, cursor.record});
   }
   if (progress == Progress::waiting) return progress;
   if (progress == Progress::failed) return fail_at(error, fail(error), *this);
