@@ -12,7 +12,7 @@ namespace {
 using namespace firn;
 using namespace firn::test;
 
-std::string key_of(std::uint64_t number) {
+std::string numbered_key(std::uint64_t number) {
   char text[24];
   std::snprintf(text, sizeof text, "key/%010llu", static_cast<unsigned long long>(number));
   return text;
@@ -56,7 +56,7 @@ class Background {
 
  private:
   void work() noexcept {
-    const std::string key = key_of(rounds_ % 300);
+    const std::string key = numbered_key(rounds_ % 300);
     const std::string value(100, 'b');
     Error error;
     const auto written = tree::on_fiber(
@@ -124,7 +124,7 @@ std::uint64_t run(TreeWorld& tree, const Load& load, Background& background, std
         ++next;
         flight.operation = tree.operation();
         flight.operation->deed = random.one_in(4) ? TreeDeed::lookup : TreeDeed::write;
-        flight.operation->key = key_of(flight.number);
+        flight.operation->key = numbered_key(flight.number);
         flight.operation->value = std::string(load.value_size, 'v');
         REQUIRE(flight.operation->post(tree.world.executors.executor(index % 3)).has_value());
       }
@@ -179,7 +179,7 @@ TEST_CASE("tree: an operation that does not fit into what is left is told no_mem
     CHECK(refused > 0);
     CHECK(background.refused() < background.rounds());
     REQUIRE(tree.world.pool->set_budget(4ULL << 20).has_value());
-    CHECK(tree.write(Write::put, key_of(1), "there is room again"));
+    CHECK(tree.write(Write::put, numbered_key(1), "there is room again"));
     static_cast<void>(tree.census());
   }
 }
@@ -189,7 +189,7 @@ TEST_CASE("tree: background work goes on while operations hold all tickets and w
     TreeWorld tree({.seed = seed});
     Background background(tree);
     for (std::uint64_t number = 0; number < 3000; ++number) {
-      REQUIRE(tree.write(Write::put, key_of(number), std::string(100, 'v')));
+      REQUIRE(tree.write(Write::put, numbered_key(number), std::string(100, 'v')));
     }
     tree.world.shrink_to(200 * 1024);
     REQUIRE(tree.world.checkpoint().has_value());
@@ -200,7 +200,7 @@ TEST_CASE("tree: background work goes on while operations hold all tickets and w
     base::Random random(seed);
     for (std::size_t index = 0; index < 400; ++index) {
       lookups.push_back(tree.operation());
-      lookups.back()->key = key_of(random.below(3000));
+      lookups.back()->key = numbered_key(random.below(3000));
       REQUIRE(lookups.back()->post(tree.world.executors.executor(1 + index % 2)).has_value());
     }
     const std::uint64_t waits = tree.world.pool->statistics().memory_waits;
