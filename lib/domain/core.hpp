@@ -34,10 +34,12 @@ struct Stripe {
   [[nodiscard]] static std::uint32_t of_this_thread() noexcept {
     return current == none ? choose() : current;
   }
+  static void leave() noexcept;
 
  private:
   static std::uint32_t choose() noexcept;
   static constinit thread_local std::uint32_t current;
+  static constinit std::atomic<std::uint32_t> owned;  // a bit each
 };
 
 // Counts that many threads add to: each thread has a line, read by adding them up. What one adds,

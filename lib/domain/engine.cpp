@@ -78,9 +78,15 @@ bool was_begun(const OperationBase& operation) noexcept {
 // run later than that and may call Firn: they find no warm buffers. It has no destructor itself.
 constinit thread_local bool buffer_store_gone = false;
 
-// Warm buffers of this thread. Bounded: no more of them, and none larger, than these.
+// Warm buffers of this thread. Bounded: no more of them, and none larger, than these. Its end is
+// that of all that a thread has here: each destructor to be called takes a lock of the loader's
+// once.
 struct BufferStore {
-  ~BufferStore() { buffer_store_gone = true; }
+  ~BufferStore() {
+    buffer_store_gone = true;
+    Stripe::leave();
+  }
+  void expect_end() const noexcept {}  // any first touch has the destructor called
   static constexpr std::size_t count_max = 16;
   static constexpr std::size_t kept_capacity_max = 64 * 1024;
   std::array<Buffer, count_max> buffers;
@@ -91,25 +97,22 @@ thread_local BufferStore buffer_store;
 }  // namespace
 
 constinit thread_local std::uint32_t Stripe::current = Stripe::none;
+constinit std::atomic<std::uint32_t> Stripe::owned{0};
 
-// A thread that ends leaves its line to another one; what it counts after that goes to a shared
-// one.
+// A thread that ends leaves its line to another one.
+void Stripe::leave() noexcept {
+  const std::uint32_t former = std::exchange(current, none);
+  if (former < owned_count) owned.fetch_and(~(1U << former), std::memory_order_release);
+}
+
+// What a thread that has ended here still counts goes to a shared line.
 std::uint32_t Stripe::choose() noexcept {
-  static constinit std::atomic<std::uint32_t> owned{0};  // a bit each
   static constinit std::atomic<std::uint32_t> sharing_count{0};
-  struct End {
-    bool expected = false;
-    ~End() {
-      const std::uint32_t former = std::exchange(current, owned_count);
-      if (former < owned_count) owned.fetch_and(~(1U << former), std::memory_order_release);
-    }
-  };
-  thread_local End end;
   std::uint32_t taken = owned.load(std::memory_order_relaxed);
-  while (taken != (1U << owned_count) - 1) {
+  while (!buffer_store_gone && taken != (1U << owned_count) - 1) {
     const auto free = static_cast<std::uint32_t>(std::countr_one(taken));
     if (owned.compare_exchange_weak(taken, taken | 1U << free, std::memory_order_acquire)) {
-      end.expected = true;  // the first touch has its destructor called
+      buffer_store.expect_end();
       return current = free;
     }
   }
