@@ -35,8 +35,8 @@ else()
 endif()
 
 # firn_build_quickly(TARGET [header...]): in builds that are tested and never timed (FIRN_QUICK_BUILD),
-# several sources at once, with headers precompiled. Each source still includes what it uses: the
-# layers of the library itself are always compiled one by one.
+# several sources at once, with headers precompiled. Each source still includes what it uses: with
+# clang++, and in all other builds, the layers of the library itself are compiled one by one.
 function(firn_build_quickly target)
   if(FIRN_QUICK_BUILD)
     set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
@@ -67,6 +67,9 @@ function(firn_add_layer name)
     return()
   endif()
   firn_add_layer_objects(firn_${name} ${sources})
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    firn_build_quickly(firn_${name})
+  endif()
   set_property(GLOBAL APPEND PROPERTY FIRN_LAYERS firn_${name})
   if(FIRN_PLANTED)
     firn_add_layer_objects(firn_${name}_planted ${sources})

@@ -82,6 +82,20 @@ class StripedCounter {
   std::array<Line, Stripe::count> lines_;
 };
 
+// The sink of one key of a batch.
+struct OneOfBatch {
+  BatchSink batch;
+  std::size_t index;
+
+  [[nodiscard]] RecordSink sink() noexcept {
+    return {[](void* context, Bytes record) noexcept {
+              const auto& its = *static_cast<OneOfBatch*>(context);
+              its.batch.take(its.batch.context, its.index, record);
+            },
+            this};
+  }
+};
+
 // Shared between threads; lives as long as something counts it: handles and cursors (`retain`), and
 // Firn itself (`borrow`), whose references hinder nobody from destroying the table.
 class TableCore {
@@ -92,6 +106,10 @@ class TableCore {
 
   virtual Progress lookup(OperationBase& operation, Error& error, TransactionCore* transaction,
                           Bytes key, RecordSink sink) noexcept = 0;
+  /// As detail::lookup_batch. Here one after another.
+  virtual Progress lookup_batch(OperationBase& operation, Error& error,
+                                TransactionCore* transaction, std::span<const Bytes> keys,
+                                std::size_t& done, BatchSink sink) noexcept;
   virtual Progress write(OperationBase& operation, Error& error, TransactionCore* transaction,
                          WriteKind kind, Bytes key, Bytes record) noexcept = 0;
   virtual Progress insert_into_sack(OperationBase& operation, Error& error,

@@ -120,6 +120,17 @@ std::uint32_t Stripe::choose() noexcept {
                    sharing_count.fetch_add(1, std::memory_order_relaxed) % (count - owned_count);
 }
 
+Progress TableCore::lookup_batch(OperationBase& operation, Error& error,
+                                 TransactionCore* transaction, std::span<const Bytes> keys,
+                                 std::size_t& done, BatchSink sink) noexcept {
+  for (; done < keys.size(); ++done) {
+    OneOfBatch one{sink, done};
+    const Progress progress = lookup(operation, error, transaction, keys[done], one.sink());
+    if (progress == Progress::waiting || progress == Progress::failed) return progress;
+  }
+  return Progress::yes;
+}
+
 TableInfo TableCore::info() const {
   return {.id = id_,
           .name = name_,
@@ -195,6 +206,21 @@ Progress lookup(OperationBase& operation, Error& error, TableCore& table,
   }
   const Progress progress = table.lookup(operation, error, transaction, key, sink);
   if (progress != Progress::waiting) table.domain().lookups.add();
+  return progress;
+}
+
+Progress lookup_batch(OperationBase& operation, Error& error, TableCore& table,
+                      TransactionCore* transaction, std::span<const Bytes> keys, std::size_t& done,
+                      BatchSink sink) noexcept {
+  FIRN_ASSERT(keys.size() <= lookup_batch_max);
+  if (!may_use(table, transaction)) [[unlikely]] {
+    const auto use = check_use(table, transaction);
+    if (!use.has_value()) return fail_at(error, fail(use.error()), table);
+  }
+  const std::size_t done_before = done;
+  const Progress progress = table.lookup_batch(operation, error, transaction, keys, done, sink);
+  // Once it waits it may be running elsewhere.
+  if (progress != Progress::waiting) table.domain().lookups.add(done - done_before);
   return progress;
 }
 

@@ -13,8 +13,8 @@ using buffer::PageSlot;
 using buffer::PageWord;
 using detail::Progress;
 
-/// Where a descent that has to wait for a child goes on: at the child, as long as its parent is
-/// what it was. Otherwise it starts again at the root.
+/// Where a descent that had to wait for a child, or whose way was looked up ahead, goes on: at the
+/// child, as long as its parent is what it was. Otherwise it starts again at the root.
 struct Resumption {
   PageSlot parent;
   PageWord parent_word;
@@ -42,10 +42,14 @@ class Caller {
     waiter_->scan = scans_;
     return *waiter_;
   }
-  /// The one that the operation was parked with, once; none on a fiber.
+  /// The one that the operation was parked with, once; else the start that was given, once.
   [[nodiscard]] Resumption take_resumption() noexcept {
-    return resumption_ == nullptr ? Resumption() : std::exchange(*resumption_, Resumption());
+    if (resumption_ != nullptr && resumption_->child != PageSlot()) {
+      return std::exchange(*resumption_, Resumption());
+    }
+    return std::exchange(start_, Resumption());
   }
+  void start_at(const Resumption& start) noexcept { start_ = start; }
   /// Before the operation parks, after which nothing of it may be touched.
   void resume_at(const Resumption& resumption) noexcept {
     static_cast<void>(waiter());
@@ -74,6 +78,7 @@ class Caller {
   OperationBase* operation_ = nullptr;
   buffer::Waiter* waiter_ = nullptr;
   Resumption* resumption_ = nullptr;
+  Resumption start_;
   bool scans_ = false;
 };
 

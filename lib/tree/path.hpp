@@ -45,6 +45,14 @@ inline std::size_t bytes_of(PageSlot page) noexcept {
   return buffer::page_bytes(page.size_class());
 }
 
+/// The lines of a node that a search looks at whatever it looks for; the slots of a small leaf.
+inline void prefetch_node(const std::byte* page) noexcept {
+  constexpr std::uint32_t line = 64;
+  for (std::uint32_t offset = 0; offset < slots_at + 3 * line; offset += line) {
+    __builtin_prefetch(page + offset);
+  }
+}
+
 /// A short look at a page without waiting: optimistic, or, in builds that read so, under a share.
 class Glance {
  public:

@@ -31,14 +31,6 @@ Result<void> validate_value_page(PageSlot page, Bytes content) noexcept {
   return {};
 }
 
-// The lines of a node that a search looks at whatever it looks for; the slots of a small leaf.
-void prefetch_node(const std::byte* page) noexcept {
-  constexpr std::uint32_t line = 64;
-  for (std::uint32_t offset = 0; offset < slots_at + 3 * line; offset += line) {
-    __builtin_prefetch(page + offset);
-  }
-}
-
 Result<void> refuse_page(PageSlot page, Bytes) noexcept {
   return corrupt(page, "a page of a kind that no tree has");
 }

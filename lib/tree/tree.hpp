@@ -136,6 +136,10 @@ class Tree {
   // Steps (tree.cpp, write.cpp, scan.cpp). `waiting`: call again when woken.
   /// yes: `sink` was given the value; no: no such key.
   Progress lookup(Caller& caller, Error& error, Bytes key, Sink sink) noexcept;
+  /// Where lookups of these keys may begin, and brings what they will read closer: only to be
+  /// quicker. On the executor's thread; as many starts as keys, and at most 32.
+  void prepare_lookups(runtime::ExecutorCore& executor, std::span<const Bytes> keys,
+                       std::span<Resumption> starts) noexcept;
   /// yes: done; `pairs` is +1, 0 or -1. no: insert found the key, update or erase did not; nothing
   /// changed. On failure nothing changed either.
   Progress write(Caller& caller, Error& error, Write kind, Bytes key, Bytes value, int& pairs,

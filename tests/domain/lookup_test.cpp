@@ -40,6 +40,60 @@ TEST_CASE("lookup: own transaction's updates first", "[lookup]") {
   REQUIRE(transaction.commit().wait());
 }
 
+TEST_CASE("lookup: many at once find what single ones find", "[lookup]") {
+  firn::Domain domain = open_domain("", 8 << 20);
+  auto words = create<WordType>(domain, "words");
+  constexpr std::uint64_t count = 3000;
+  for (std::uint64_t key = 0; key < count; key += 2) {
+    REQUIRE(words.insert(key, std::to_string(key) + std::string(key % 100, 'r')).wait());
+  }
+  for (const std::size_t size : {0UL, 1UL, 31UL, 32UL, 33UL, 500UL}) {
+    std::vector<std::uint64_t> keys;
+    for (std::size_t index = 0; index < size; ++index) keys.push_back(index * 7919 % (count + 9));
+    std::vector<std::optional<std::string>> records(size + 1, "stale");
+    const auto found_count = words.lookup_batch(keys, records).wait();
+    REQUIRE(error_of(found_count) == "");
+    std::size_t expected = 0;
+    for (std::size_t index = 0; index < size; ++index) {
+      REQUIRE(records[index] == found(words, keys[index]));
+      expected += records[index].has_value();
+    }
+    REQUIRE(*found_count == expected);
+  }
+}
+
+TEST_CASE("lookup: a batch of plain bytes within a transaction", "[lookup]") {
+  firn::Domain domain = open_domain();
+  auto table = create<firn::BytesType>(domain, "bytes");
+  REQUIRE(table.insert("a", "1").wait());
+  auto transaction = domain.begin().wait().value();
+  REQUIRE(table.put(transaction, "b", "2").wait());
+  const std::array<Bytes, 3> keys = {"a", "b", "c"};
+  std::array<std::optional<std::string>, 3> records;
+  REQUIRE(table.lookup_batch(transaction, keys, records).wait().value() == 2);
+  REQUIRE(records[0] == "1");
+  REQUIRE(records[1] == "2");
+  REQUIRE(records[2] == std::nullopt);
+  REQUIRE(transaction.commit().wait());
+}
+
+TEST_CASE("lookup: a batch names what is wrong with it", "[lookup]") {
+  firn::Domain domain = open_domain();
+  auto picky = create<PickyType>(domain, "picky");
+  REQUIRE(picky.insert(1, "ok").wait());
+  REQUIRE(picky.insert(2, "bad").wait());
+  const std::vector<std::uint64_t> keys = {1, 2, 3};
+  std::vector<std::optional<std::string>> records(2);
+  REQUIRE(error_of(picky.lookup_batch(keys, records).wait()) == "invalid_argument");
+  records.resize(3);
+  const auto looked = picky.lookup_batch(keys, records).wait();
+  REQUIRE(error_of(looked) == "corrupt");
+  REQUIRE(looked.error().place.table == picky.id());
+  REQUIRE(records[0] == "ok");
+  REQUIRE(records[1] == std::nullopt);
+  REQUIRE(domain.destroy_table(std::move(picky), firn::Force::yes).wait());
+}
+
 TEST_CASE("lookup: empty keys and empty records are legal", "[lookup]") {
   firn::Domain domain = open_domain();
   auto table = create<firn::BytesType>(domain, "bytes");

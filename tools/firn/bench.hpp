@@ -24,6 +24,7 @@ struct BenchOptions {
   std::uint32_t leaf_size = 4096;
   std::uint32_t in_flight = 64;
   std::uint32_t threads = 1;
+  std::uint32_t batch = 32;
   double seconds = 5;
   std::uint64_t seed = 1;
   std::string order = "sequential";
@@ -43,6 +44,7 @@ struct Bench {
   BENCH(get)                \
   BENCH(scan)               \
   BENCH(in_flight)          \
+  BENCH(batch)              \
   BENCH(evict)
 
 #define FIRN_DECLARE_BENCH(name) extern const Bench name##_bench;

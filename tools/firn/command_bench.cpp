@@ -71,7 +71,10 @@ void add_table_options(CLI::App& app, BenchOptions& options) {
   app.add_option("--threads", options.threads, "of get: threads, each with an executor")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
-  app.add_option("--seconds", options.seconds, "of get and in-flight: how long")
+  app.add_option("--batch", options.batch, "of batch: keys in each")
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str();
+  app.add_option("--seconds", options.seconds, "of get, in-flight and batch: how long")
       ->check(CLI::Range(0.01, 86400.0))
       ->capture_default_str();
   app.add_option("--order", options.order, "of fill: sequential or random")

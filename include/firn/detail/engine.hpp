@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -69,6 +70,14 @@ struct RecordSink {
   void (*take)(void* context, Bytes record) noexcept = nullptr;
   void* context = nullptr;
 };
+
+// The same for the keys of a batch, by their index.
+struct BatchSink {
+  void (*take)(void* context, std::size_t index, Bytes record) noexcept = nullptr;
+  void* context = nullptr;
+};
+// Keys of one call: so many misses of the cache overlap, and their keys fit on a stack.
+inline constexpr std::size_t lookup_batch_max = 32;
 
 enum class WriteKind : std::uint8_t { insert, put, update, erase, erase_present };
 enum class Move : std::uint8_t { next, previous, seek };
@@ -134,6 +143,10 @@ class ScratchBuffer {
 // or fills `error` and says `failed`. Views are used during the call only.
 FIRN_API Progress lookup(OperationBase& operation, Error& error, TableCore& table,
                          TransactionCore* transaction, Bytes key, RecordSink sink) noexcept;
+// Looks for `keys[done]` and those after it, and counts in `done` how far it came; yes at the end.
+FIRN_API Progress lookup_batch(OperationBase& operation, Error& error, TableCore& table,
+                               TransactionCore* transaction, std::span<const Bytes> keys,
+                               std::size_t& done, BatchSink sink) noexcept;
 FIRN_API Progress write(OperationBase& operation, Error& error, TableCore& table,
                         TransactionCore* transaction, WriteKind kind, Bytes key,
                         Bytes record) noexcept;

@@ -31,14 +31,14 @@ Result<void> NativeDomain::checkpoint_on_fiber() noexcept {
   if (checkpoints_covered_ >= asked) return last_checkpoint_;
   checkpoints_covered_ = checkpoints_asked_;
   last_checkpoint_ = checkpoint_once();
-  // Twice what memory holds is room for all of it; a device that refuses even then is full.
+  // For what does not wait for room as pages do. Twice what memory holds is room for all of it; a
+  // device that refuses even then is full.
   const std::uint64_t size_max = segment_->size() + 2 * options().memory_budget + growth_bytes_min;
   const auto lacks_space = [this]() noexcept {
     return !last_checkpoint_.has_value() && last_checkpoint_.error().code == ErrorCode::no_space;
   };
   while (lacks_space() && segment_->size() < size_max && grow()) {
     last_checkpoint_ = checkpoint_once();
-    if (FIRN_PLANTED("native-grows-once")) break;
   }
   return last_checkpoint_;
 }

@@ -46,6 +46,9 @@ class NativeTable final : public TableCore {
 
   Progress lookup(OperationBase& operation, Error& error, TransactionCore* transaction, Bytes key,
                   RecordSink sink) noexcept override;
+  Progress lookup_batch(OperationBase& operation, Error& error, TransactionCore* transaction,
+                        std::span<const Bytes> keys, std::size_t& done,
+                        BatchSink sink) noexcept override;
   Progress write(OperationBase& operation, Error& error, TransactionCore* transaction,
                  WriteKind kind, Bytes key, Bytes record) noexcept override;
   Progress insert_into_sack(OperationBase& operation, Error& error, TransactionCore* transaction,
@@ -76,6 +79,8 @@ class NativeTable final : public TableCore {
     NativeTable* table = nullptr;
   };
 
+  Progress lookup_from(const tree::Resumption& start, OperationBase& operation, Error& error,
+                       Bytes key, RecordSink sink) noexcept;
   Progress write_inside(OperationBase& operation, Error& error, WriteKind kind, Bytes key,
                         Bytes record) noexcept;
   Progress limit_or_park(OperationBase& operation, Error& error, Address& address) noexcept;

@@ -1,5 +1,6 @@
 // Tables of the native domain: each step enters the table, asks its tree, and says in the words of
 // the surface what came of it.
+#include <array>
 #include <cstddef>
 #include <utility>
 
@@ -94,10 +95,34 @@ class NativeTable::Entered {
 
 Progress NativeTable::lookup(OperationBase& operation, Error& error, TransactionCore*, Bytes key,
                              RecordSink sink) noexcept {
+  return lookup_from({}, operation, error, key, sink);
+}
+
+// The descents of all keys go down side by side; then each lookup begins where its own has ended.
+Progress NativeTable::lookup_batch(OperationBase& operation, Error& error, TransactionCore*,
+                                   std::span<const Bytes> keys, std::size_t& done,
+                                   BatchSink sink) noexcept {
+  std::array<tree::Resumption, detail::lookup_batch_max> starts;
+  if (done == 0) {
+    const Entered entered(*this);
+    if (entered.refused(error)) return Progress::failed;
+    tree_.prepare_lookups(OperationAccess::home(operation), keys, starts);
+  }
+  for (; done < keys.size(); ++done) {
+    OneOfBatch one{sink, done};
+    const Progress progress = lookup_from(starts[done], operation, error, keys[done], one.sink());
+    if (progress == Progress::waiting || progress == Progress::failed) return progress;
+  }
+  return Progress::yes;
+}
+
+Progress NativeTable::lookup_from(const tree::Resumption& start, OperationBase& operation,
+                                  Error& error, Bytes key, RecordSink sink) noexcept {
   Entered entered(*this);
   if (entered.refused(error)) return Progress::failed;
   FIRN_YIELD("native.lookup");
   tree::Caller caller(native_.pool(), operation);
+  caller.start_at(start);
   // A codec may call Firn, and may even have the table destroyed: nobody waits for this step then.
   struct Show {
     Entered& entered;
