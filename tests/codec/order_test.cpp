@@ -14,7 +14,11 @@ using namespace codec_test;
 
 namespace {
 
+#ifdef FIRN_DEBUG
+constexpr int pairs_per_type = 4'000;
+#else
 constexpr int pairs_per_type = 20'000;
+#endif
 
 enum class Signed : std::int16_t {};
 enum class Unsigned : std::uint32_t {};
