@@ -38,6 +38,7 @@ struct Stress {
   std::array<StressPlace, place_count> places;
   std::atomic<std::uint64_t> generation{0};
   std::atomic<bool> stop{false};
+  std::atomic<bool> started{false};  // the background work, before anybody else uses the pool
   std::atomic<unsigned> others{thread_count - 1};  // threads at work but the first
   std::atomic<const char*> failure{nullptr};
   std::atomic<std::uint64_t> reads{0}, changes{0}, frees{0}, creations{0}, restarts{0};
@@ -211,7 +212,10 @@ void work(Stress& stress, unsigned seed, std::atomic<bool>& checkpoints_ended, u
   std::mt19937 random(seed);
   if (first) {
     stress.check(stress.pool->start_background(core).has_value(), "no cleaner");
-  } else if (index == 1) {
+    stress.started.store(true);
+  }
+  while (!stress.started.load() && stress.failure.load() == nullptr) std::this_thread::yield();
+  if (index == 1) {
     const auto spawned = fiber::spawn(executor, [&]() noexcept {
       while (!stress.stop.load()) {
         stress.check(stress.pool->checkpoint(core, {}).has_value(), "a checkpoint failed");
