@@ -2,7 +2,10 @@
 #include "support/calling_codec.hpp"
 #include "support/light.hpp"
 
+#include <array>
+#include <atomic>
 #include <chrono>
+#include <thread>
 #include <utility>
 
 using namespace firn::test;
@@ -60,6 +63,48 @@ TEST_CASE("lookup: many at once find what single ones find", "[lookup]") {
     }
     REQUIRE(*found_count == expected);
   }
+}
+
+// Even keys stay; odd ones come and go, and with them leaves, while batches read.
+TEST_CASE("lookup: batches see every pair beside a writer", "[lookup]") {
+  firn::Domain domain = open_domain("", 16 << 20);
+  auto words = create<WordType>(domain, "words");
+  constexpr std::uint64_t count = 4000;
+  const auto record_of = [](std::uint64_t key) {
+    return std::to_string(key) + std::string(key * 37 % 200, 'r');
+  };
+  for (std::uint64_t key = 0; key < count; key += 2) {
+    REQUIRE(words.insert(key, record_of(key)).wait());
+  }
+  std::atomic<bool> stop{false};
+  std::atomic<bool> failed{false};
+  std::thread writer([&, table = words]() mutable {
+    for (std::uint64_t round = 0; !stop; ++round) {
+      for (std::uint64_t key = 1; key < count && !stop; key += 2) {
+        const bool written = round % 2 == 0 ? table.put(key, record_of(key)).wait().has_value()
+                                            : table.erase(key).wait().has_value();
+        if (!written) failed = true;
+      }
+    }
+  });
+  std::uint64_t wrong_count = 0;
+  std::array<std::uint64_t, 32> keys{};
+  std::array<std::optional<std::string>, 32> records;
+  for (std::uint64_t round = 0; round < 1000; ++round) {
+    for (std::size_t index = 0; index < keys.size(); ++index) {
+      keys[index] = (round * 32 + index) * 2654435761 % count;
+    }
+    if (!words.lookup_batch(keys, records).wait()) failed = true;
+    for (std::size_t index = 0; index < keys.size(); ++index) {
+      const bool right =
+          records[index] ? *records[index] == record_of(keys[index]) : keys[index] % 2 == 1;
+      wrong_count += right ? 0 : 1;
+    }
+  }
+  stop = true;
+  writer.join();
+  REQUIRE(!failed);
+  REQUIRE(wrong_count == 0);
 }
 
 TEST_CASE("lookup: a batch of plain bytes within a transaction", "[lookup]") {
