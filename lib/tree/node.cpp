@@ -100,58 +100,6 @@ NodeReader::Heads NodeReader::count_heads(std::uint32_t from, std::uint32_t to,
   return counted;
 }
 
-inline NodeReader::Range NodeReader::narrow(std::uint32_t head) noexcept {
-  if (count_ < hinted_count_min) return {0, count_};
-  const auto hints = at<std::array<std::uint32_t, NodeHead::hint_count>>(
-      node_head_at + static_cast<std::uint32_t>(offsetof(NodeHead, hints)));
-  const std::uint32_t gap = count_ / hint_gaps;
-  std::uint32_t below = 0;
-  std::uint32_t not_above = 0;
-  for (const std::uint32_t hint : hints) {
-    below += hint < head;
-    not_above += hint <= head;
-  }
-  return {below * gap,
-          not_above < NodeHead::hint_count ? std::min(count_, (not_above + 1) * gap) : count_};
-}
-
-inline void NodeReader::narrow_by_heads(Range& range, std::uint32_t head) noexcept {
-  while (range.low < range.high && range.high - range.low > counted_max) {
-    const std::uint32_t middle = range.low + (range.high - range.low) / 2;
-    const std::uint32_t its = slot(middle).head;
-    if (its == head) break;
-    (its < head ? range.low : range.high) = its < head ? middle + 1 : middle;
-  }
-}
-
-void NodeReader::prefetch_slots(Bytes key) noexcept {
-  if (prefix_size_ > key.size()) return;
-  const auto [low, high] = narrow(key_head(key.subview(prefix_size_)));
-  if (low > high || high > count_) return;  // torn
-  const std::uint32_t some = std::min(high - low, counted_max);
-  constexpr std::uint32_t line = 64;
-  for (std::uint32_t at = low * slot_bytes; at < (low + some) * slot_bytes + line; at += line) {
-    __builtin_prefetch(page_ + slots_at + at);
-  }
-}
-
-void NodeReader::prefetch_entries(Bytes key) noexcept {
-  if (prefix_size_ > key.size()) return;
-  const std::uint32_t head = key_head(key.subview(prefix_size_));
-  Range range = narrow(head);
-  narrow_by_heads(range, head);
-  std::uint32_t first = range.low;
-  if (range.low < range.high && range.high - range.low <= counted_max) {
-    first += count_heads(range.low, range.high, head).below;
-  }
-  if (first < count_) {
-    const std::byte* entry = page_ + slot(first).offset;
-    __builtin_prefetch(entry);
-    __builtin_prefetch(entry + 64);
-  }
-  if (level_ > 0 && first > 0) __builtin_prefetch(page_ + slot(first - 1).offset);
-}
-
 NodeReader::Found NodeReader::find(Bytes key, CompareFunction compare) noexcept {
   if (compare != nullptr) return find_by(key, compare);
   if (prefix_size_ > key.size()) {
@@ -160,9 +108,27 @@ NodeReader::Found NodeReader::find(Bytes key, CompareFunction compare) noexcept 
   }
   const Bytes suffix = key.subview(prefix_size_);
   const std::uint32_t head = key_head(suffix);
-  Range range = narrow(head);
-  narrow_by_heads(range, head);
-  auto [low, high] = range;
+  std::uint32_t low = 0;
+  std::uint32_t high = count_;
+  if (count_ >= hinted_count_min) {
+    const auto hints = at<std::array<std::uint32_t, NodeHead::hint_count>>(
+        node_head_at + static_cast<std::uint32_t>(offsetof(NodeHead, hints)));
+    const std::uint32_t gap = count_ / hint_gaps;
+    std::uint32_t below = 0;
+    std::uint32_t not_above = 0;
+    for (const std::uint32_t hint : hints) {
+      below += hint < head;
+      not_above += hint <= head;
+    }
+    low = below * gap;
+    if (not_above < NodeHead::hint_count) high = std::min(count_, (not_above + 1) * gap);
+  }
+  while (low < high && high - low > counted_max) {
+    const std::uint32_t middle = low + (high - low) / 2;
+    const std::uint32_t its = slot(middle).head;
+    if (its == head) break;
+    (its < head ? low : high) = its < head ? middle + 1 : middle;
+  }
   if (low < high && high - low <= counted_max) {
     const Heads counted = count_heads(low, high, head);
     high = low + counted.not_above;

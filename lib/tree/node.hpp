@@ -151,10 +151,6 @@ class NodeReader {
   }
   /// `key` lies between the fences. Null `compare`: bytes.
   [[nodiscard]] Found find(Bytes key, CompareFunction compare) noexcept;
-  /// Two steps before a search, for whoever has something else to do between them: bring closer the
-  /// slots that it will look at, then the entries.
-  void prefetch_slots(Bytes key) noexcept;
-  void prefetch_entries(Bytes key) noexcept;
   /// The child at `index`, of count() + 1.
   [[nodiscard]] PageSlot child(std::uint32_t index) noexcept;
   [[nodiscard]] ValuePlace value(std::uint32_t index) noexcept;
@@ -202,14 +198,6 @@ class NodeReader {
     bad_ = true;
     return false;
   }
-  struct Range {
-    std::uint32_t low;
-    std::uint32_t high;
-  };
-  /// What the hints leave of the slots.
-  [[nodiscard]] Range narrow(std::uint32_t head) noexcept;
-  /// And what comparing some heads leaves, so that few are left to be counted.
-  void narrow_by_heads(Range& range, std::uint32_t head) noexcept;
   /// Of a run of slots: how many heads are below one, and how many are not above it.
   struct Heads {
     std::uint32_t below;

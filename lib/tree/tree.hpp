@@ -101,15 +101,6 @@ struct PairOut {
   Bytes& value;
 };
 
-/// What a look for one key among others came to.
-struct Glimpse {
-  enum class Outcome : std::uint8_t { none, absent, found };
-  Outcome outcome = Outcome::none;
-  std::uint32_t offset = 0;  ///< of the value
-  std::uint32_t size = 0;
-  Resumption start;
-};
-
 /// Where a move leads.
 enum class Target : std::uint8_t { first, last, at_or_after, after, before };
 
@@ -145,12 +136,10 @@ class Tree {
   // Steps (tree.cpp, write.cpp, scan.cpp). `waiting`: call again when woken.
   /// yes: `sink` was given the value; no: no such key.
   Progress lookup(Caller& caller, Error& error, Bytes key, Sink sink) noexcept;
-  /// Looks for keys side by side, as far as no wait and no second try is needed: what it has not
-  /// found out is left to lookup(), and may have a start for it. Pages that are not there begin to
-  /// be read. On the executor's thread; as many glimpses as keys, and at most 32. Values go to the
-  /// end of `values`.
-  void glimpse(runtime::ExecutorCore& executor, std::span<const Bytes> keys,
-               std::span<Glimpse> glimpses, Buffer& values) noexcept;
+  /// Where lookups of these keys may begin, and brings what they will read closer: only to be
+  /// quicker. On the executor's thread; as many starts as keys, and at most 32.
+  void prepare_lookups(runtime::ExecutorCore& executor, std::span<const Bytes> keys,
+                       std::span<Resumption> starts) noexcept;
   /// yes: done; `pairs` is +1, 0 or -1. no: insert found the key, update or erase did not; nothing
   /// changed. On failure nothing changed either.
   Progress write(Caller& caller, Error& error, Write kind, Bytes key, Bytes value, int& pairs,
@@ -198,12 +187,6 @@ class Tree {
                   PageWord word) noexcept;
   [[nodiscard]] bool leave(Leaf& leaf) noexcept;
   Walk copy_value(Caller& caller, Error& error, Leaf& leaf, ValuePlace place, Buffer& out) noexcept;
-
-  // batch.cpp
-  struct Lane;
-  [[nodiscard]] bool arrive(Lane& lane, bool at_root, PageSlot& missing) noexcept;
-  [[nodiscard]] bool go_down(Lane& lane, Bytes key) noexcept;
-  void read_leaf(Lane& lane, Bytes key, Glimpse& glimpse, Buffer& values) noexcept;
 
   // scan.cpp
   Walk copy_leaf(Error& error, Leaf& leaf, Position& position) noexcept;

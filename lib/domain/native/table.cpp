@@ -98,28 +98,19 @@ Progress NativeTable::lookup(OperationBase& operation, Error& error, Transaction
   return lookup_from({}, operation, error, key, sink);
 }
 
-// All keys side by side; then each that needs more than that by itself, from where it came to.
+// The descents of all keys go down side by side; then each lookup begins where its own has ended.
 Progress NativeTable::lookup_batch(OperationBase& operation, Error& error, TransactionCore*,
                                    std::span<const Bytes> keys, std::size_t& done,
                                    BatchSink sink) noexcept {
-  using Outcome = tree::Glimpse::Outcome;
-  std::array<tree::Glimpse, detail::lookup_batch_max> glimpses;
-  detail::ScratchBuffer values;
+  std::array<tree::Resumption, detail::lookup_batch_max> starts;
   if (done == 0) {
     const Entered entered(*this);
     if (entered.refused(error)) return Progress::failed;
-    tree_.glimpse(OperationAccess::home(operation), keys, glimpses, *values);
+    tree_.prepare_lookups(OperationAccess::home(operation), keys, starts);
   }
   for (; done < keys.size(); ++done) {
-    const tree::Glimpse& glimpse = glimpses[done];
-    if (glimpse.outcome == Outcome::absent) continue;
-    if (glimpse.outcome == Outcome::found) {
-      const Bytes value = values->view().subview(glimpse.offset).first(glimpse.size);
-      sink.take(sink.context, done, value);
-      continue;
-    }
     OneOfBatch one{sink, done};
-    const Progress progress = lookup_from(glimpse.start, operation, error, keys[done], one.sink());
+    const Progress progress = lookup_from(starts[done], operation, error, keys[done], one.sink());
     if (progress == Progress::waiting || progress == Progress::failed) return progress;
   }
   return Progress::yes;
