@@ -48,7 +48,8 @@ void Tree::prepare_lookups(runtime::ExecutorCore& executor, std::span<const Byte
       NodeReader node(pool_.resolve(lane.page), bytes_of(lane.page));
       const bool opened = depth == 0 ? node.open_root(shape_.table, by_bytes())
                                      : node.open(lane.level, shape_.table, by_bytes());
-      if (!opened) continue;
+      // A root that says it is a leaf is damage, which the lookup itself reports.
+      if (!opened || (depth == 0 && node.level() == 0)) continue;
       pool_.touch(descriptor);
       const NodeReader::Found found = node.find(keys[index], nullptr);
       if (node.level() == 0) {
